@@ -1,0 +1,1 @@
+"""Menagerie's gRPC contract: the .proto files and the Python generated beside them."""

@@ -1,0 +1,1 @@
+"""The classify API, one package per version."""

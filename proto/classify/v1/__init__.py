@@ -1,0 +1,1 @@
+"""classify.v1: ClassifyService and ModelService."""
