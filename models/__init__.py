@@ -1,0 +1,1 @@
+"""The contract between trainer and server: what an artifact is and how an image becomes a tensor."""

@@ -1,0 +1,204 @@
+"""The manifest: every fact about an artifact, in one JSON file.
+
+Imports only the errors and pydantic.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import ManifestError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.pt"
+GOLDEN_NAME = "golden.npz"
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+VERSION_PATTERN = r"^[0-9]{1,18}$"
+_FILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+_SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ResizeRule(StrEnum):
+    """How a photograph becomes the input's size."""
+
+    CENTER_CROP = "center_crop"
+
+
+class Label(_Frozen):
+    """One thing the model can answer; its index is its position in the list."""
+
+    id: str = Field(min_length=1, max_length=128)
+    display_name: str = Field(min_length=1, max_length=128)
+
+
+class InputSpec(_Frozen):
+    """The model's input: uint8 [3, height, width], RGB.
+
+    ``mean`` and ``std`` (of values scaled to 0..1) are inside the module already;
+    they stand here for people and for checks.
+    """
+
+    height: int = Field(ge=8, le=4096)
+    width: int = Field(ge=8, le=4096)
+    resize_rule: ResizeRule = ResizeRule.CENTER_CROP
+    crop_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    colour: Literal["RGB"] = "RGB"
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if self.height != self.width:
+            raise ValueError("height and width must be equal: the crop is a square")
+        return self
+
+
+class Metrics(_Frozen):
+    """Figures on held-out images, computed by the module that is published.
+
+    Attributes:
+        images: How many images were scored.
+        accuracy: Share of images whose best label is right.
+        accuracy_low: Lower end of the 95% Wilson interval.
+        accuracy_high: Upper end of it.
+        log_loss: Mean negative log probability of the true label, in nats, after calibration.
+        expected_calibration_error: 15 equal-width bins, after calibration.
+    """
+
+    images: int = Field(ge=1)
+    accuracy: Share
+    accuracy_low: Share
+    accuracy_high: Share
+    log_loss: float = Field(ge=0.0, allow_inf_nan=False)
+    expected_calibration_error: Share
+
+
+class Calibration(_Frozen):
+    """How logits become scores: softmax(logits / temperature) (Guo et al. 2017)."""
+
+    temperature: Positive = 1.0
+
+
+class Golden(_Frozen):
+    """What the golden samples in ``golden.npz`` demand of a loaded module.
+
+    Attributes:
+        samples: How many there are.
+        score_tolerance_fp32: Largest absolute difference of a score in fp32.
+        score_tolerance_bf16: The same when the body runs in bfloat16.
+    """
+
+    samples: int = Field(ge=1)
+    score_tolerance_fp32: Positive
+    score_tolerance_bf16: Positive
+
+
+class FileEntry(_Frozen):
+    """One file of the artifact."""
+
+    sha256: str = Field(pattern=_SHA256_PATTERN)
+    size_bytes: int = Field(ge=0)
+
+
+class Manifest(_Frozen):
+    """A self-describing artifact.
+
+    Attributes:
+        schema_version: Layout of this file; readers refuse what is newer than they are.
+        name: The model's name.
+        version: Monotonic decimal integer.
+        created: When it was published, with its UTC offset.
+        labels: In the order of the output.
+        input: What the module takes.
+        network: The architecture, in a word.
+        parameters: How many trainable parameters.
+        dtype: The dtype of the published weights; the server casts at load.
+        metrics: On held-out images.
+        calibration: From logits to scores.
+        golden: Samples that a loaded module must reproduce.
+        data_fingerprint: SHA-256 over the training images' digests.
+        recipe: The resolved recipe, as it was run.
+        libraries: Versions that trained and exported it.
+        files: Every other file of the artifact.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1, lt=10**18)
+    created: datetime
+    labels: tuple[Label, ...] = Field(min_length=2)
+    input: InputSpec
+    network: str = Field(min_length=1)
+    parameters: int = Field(ge=1)
+    dtype: Literal["float32"] = "float32"
+    metrics: Metrics
+    calibration: Calibration
+    golden: Golden
+    data_fingerprint: str = Field(pattern=_SHA256_PATTERN)
+    recipe: dict[str, object]
+    libraries: dict[str, str]
+    files: dict[Annotated[str, Field(pattern=_FILE_PATTERN)], FileEntry]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ids = [label.id for label in self.labels]
+        if len(set(ids)) != len(ids):
+            raise ValueError("labels: ids must be unique")
+        missing = {MODEL_NAME, GOLDEN_NAME} - self.files.keys()
+        if missing:
+            raise ValueError(f"files: {', '.join(sorted(missing))} must be listed")
+        if MANIFEST_NAME in self.files:
+            raise ValueError("files: the manifest cannot list itself")
+        if self.created.tzinfo is None:
+            raise ValueError("created: needs a UTC offset")
+        return self
+
+
+class _SchemaProbe(BaseModel):
+    schema_version: int
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Parse and validate a manifest.
+
+    Raises:
+        ManifestError: Malformed, inconsistent, or of a newer schema than this code knows.
+    """
+    try:
+        found = _SchemaProbe.model_validate_json(data).schema_version
+        if found > SCHEMA_VERSION:
+            raise ManifestError(
+                f"manifest has schema version {found}; this release reads up to {SCHEMA_VERSION}"
+            )
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'manifest'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise ManifestError(f"manifest is invalid: {problems}") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``folder``'s manifest.
+
+    Raises:
+        ManifestError: Missing, unreadable or invalid.
+    """
+    try:
+        data = (folder / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise ManifestError(f"manifest cannot be read: {error.strerror}") from error
+    return parse_manifest(data)

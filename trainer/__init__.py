@@ -1,0 +1,1 @@
+"""Train image classifiers and publish them as artifacts."""

@@ -1,0 +1,6 @@
+"""Networks: each has ``features`` and ``head``, so that class-activation maps are nearly free."""
+
+from trainer.networks.build import build
+from trainer.networks.network import Network
+
+__all__ = ["Network", "build"]
