@@ -1,1 +1,1 @@
-"""The contract between trainer and server: what an artifact is and how an image becomes a tensor."""
+"""The contract between trainer and server: artifacts, and how an image becomes a tensor."""

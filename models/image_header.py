@@ -168,7 +168,7 @@ def _read_png(data: bytes) -> ImageHeader:
         end = position + 12 + length
         if end > len(data):
             raise CorruptImageError("is a PNG that is cut short")
-        kind = view[position + 4 : position + 8]
+        kind = data[position + 4 : position + 8]
         # Critical chunks have an upper-case first letter; damage to others is harmless.
         if kind[0] < ord("a"):
             expected = int.from_bytes(view[end - 4 : end], "big")

@@ -134,7 +134,7 @@ class Manifest(_Frozen):
         files: Every other file of the artifact.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1, lt=10**18)
     created: datetime

@@ -76,7 +76,8 @@ def decode_raw(data: bytes, height: int, width: int, limits: ImageLimits) -> Ten
             f"holds {len(data)} bytes; {height} x {width} x {CHANNELS} ="
             f" {height * width * CHANNELS} are needed"
         )
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)
+    pixels = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # bytes would be read-only
+    return pixels.view(height, width, CHANNELS).permute(2, 0, 1)
 
 
 def resize(image: Tensor, spec: InputSpec) -> Tensor:
@@ -104,7 +105,7 @@ def resize(image: Tensor, spec: InputSpec) -> Tensor:
 
 
 def _decode_jpeg(data: bytes) -> Tensor:
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # bytes would be read-only
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     image: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
     return image
 

@@ -141,9 +141,7 @@ def read_evaluation(photos: Sequence[Photo], spec: InputSpec) -> EvaluationImage
     )
 
 
-def without_duplicates(
-    training: TrainingImages, held_out: set[str]
-) -> tuple[TrainingImages, int]:
+def without_duplicates(training: TrainingImages, held_out: set[str]) -> tuple[TrainingImages, int]:
     """Leave out training photos whose file is, byte for byte, among ``held_out``.
 
     Returns:
@@ -197,9 +195,7 @@ def _photos(root: Path, folders: Sequence[str], classes: Sequence[str]) -> list[
     return photos
 
 
-def _split(
-    photos: Sequence[Photo], fraction: float, seed: int
-) -> tuple[list[Photo], list[Photo]]:
+def _split(photos: Sequence[Photo], fraction: float, seed: int) -> tuple[list[Photo], list[Photo]]:
     by_label: dict[int, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label].append(photo)
@@ -234,9 +230,7 @@ def _read_all(
     return kept, read, unreadable
 
 
-def _read(
-    photo: Photo, shape: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, str] | Unreadable:
+def _read(photo: Photo, shape: Callable[[Tensor], Tensor]) -> tuple[Tensor, str] | Unreadable:
     try:
         data = photo.path.read_bytes()
         return shape(decode(data, ImageLimits())), hashlib.sha256(data).hexdigest()
