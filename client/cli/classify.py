@@ -1,0 +1,184 @@
+"""``classify``: images in, labels out, in the order of the images."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import Annotated, Protocol
+
+import typer
+from rich.text import Text
+
+from client.cli import json_lines, options
+from client.cli.exits import ExitCode, concerns_all_images, exit_code_of_item, exits
+from client.cli.paths import NamedImage, named_images
+from client.cli.progress import progress
+from client.cli.screen import Screen, open_screen
+from client.cli.table import image_block
+from client.cli.text import printable
+from client.errors import ClientError
+from client.results import Outcome
+from client.sdk import Client
+
+
+class Report(Protocol):
+    """How outcomes are shown: as blocks for people or as lines for programs."""
+
+    def show(self, outcome: Outcome[str]) -> None:
+        """Show what became of one image."""
+
+    def abandon(self, paths: Iterable[str], error: ClientError) -> None:
+        """Show what became of the images under way when the call as a whole failed."""
+
+
+class TableReport:
+    """Blocks on standard output, failures on standard error."""
+
+    def __init__(self, screen: Screen, *, verbose: bool) -> None:
+        self._screen = screen
+        self._verbose = verbose
+
+    def show(self, outcome: Outcome[str]) -> None:
+        """Print a block, or a line that tells why there is none."""
+        if outcome.error is not None:
+            reason = printable(outcome.error.message)
+            self._screen.notes.print(Text(f"{printable(outcome.key)}: {reason}", "red"))
+            return
+        block = image_block(
+            outcome.key, outcome.result(), unicode=self._screen.unicode, verbose=self._verbose
+        )
+        self._screen.out.print(block)
+
+    def abandon(self, paths: Iterable[str], error: ClientError) -> None:
+        """Print nothing: the command ends with the error, once for all images."""
+
+
+class JsonReport:
+    """One JSON object a line on standard output, for failures too."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+
+    def show(self, outcome: Outcome[str]) -> None:
+        """Write the object of an image."""
+        if outcome.error is not None:
+            json_lines.write_line(json_lines.failed_image_object(outcome.key, outcome.error))
+            return
+        json_lines.write_line(
+            json_lines.image_object(outcome.key, outcome.result(), verbose=self._verbose)
+        )
+
+    def abandon(self, paths: Iterable[str], error: ClientError) -> None:
+        """Write the error for every image under way."""
+        for path in paths:
+            json_lines.write_line(json_lines.failed_image_object(path, error))
+
+
+def classify(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Image files; directories, of which the .jpg, .jpeg, .png and .webp files are "
+            "taken, subdirectories included; or - for one image from standard input.",
+        ),
+    ],
+    *,
+    model: Annotated[str, typer.Option(help="Model to ask [default: the server's].")] = "",
+    version: Annotated[str, typer.Option(help="Version number of the model.")] = "",
+    label: Annotated[str, typer.Option(help="Version label, for example latest.")] = "",
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", "-k", help="How many labels to show [default: the server's]."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="Leave out labels below it, 0 to 1.")
+    ] = None,
+    server: options.Server = options.SERVER,
+    timeout: options.Timeout = options.TIMEOUT_S,
+    as_json: options.Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where the server spent the time.")
+    ] = False,
+) -> None:
+    """Classify images. Results come in the order of the images."""
+    if version and label:
+        raise typer.BadParameter("--version and --label exclude each other")
+    screen = open_screen()
+    report = JsonReport(verbose=verbose) if as_json else TableReport(screen, verbose=verbose)
+    with exits(server), Client(server, timeout_s=timeout) as client:
+        images = _Pending(named_images(paths))
+        outcomes = client.classify_many(
+            images,
+            model=model,
+            version=version,
+            label=label,
+            top_k=top_k,
+            min_score=min_score,
+            ordered=True,
+        )
+        live_console = None if as_json and screen.out.is_terminal else screen.live_console
+        with closing(outcomes), progress(live_console, paths) as advance:
+            tally = _run(outcomes, images, report, advance)
+    _end(screen, tally)
+
+
+class _Pending:
+    """The images, remembering those that were taken and have no outcome yet, oldest first.
+
+    Taken in one thread, answered in another: a deque's ends are safe for that.
+    """
+
+    def __init__(self, images: Iterable[NamedImage]) -> None:
+        self._images = images
+        self.paths: deque[str] = deque()
+
+    def __iter__(self) -> Iterator[NamedImage]:
+        for path, source in self._images:
+            self.paths.append(path)
+            yield path, source
+
+
+class _Tally:
+    """How many images there were, how many failed, and what that means for the exit code."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.failed = 0
+        self.exit_code = ExitCode.OK
+
+    def count(self, error: ClientError | None) -> None:
+        self.images += 1
+        self.failed += error is not None
+        self.exit_code = max(self.exit_code, exit_code_of_item(error))
+
+
+def _run(
+    outcomes: Iterable[Outcome[str]],
+    images: _Pending,
+    report: Report,
+    advance: Callable[[], None],
+) -> _Tally:
+    """Show the outcomes, which come in the order of the images.
+
+    Raises:
+        ClientError: The call failed as a whole, or would fail for every image.
+    """
+    tally = _Tally()
+    try:
+        for outcome in outcomes:
+            if outcome.error is not None and concerns_all_images(outcome.error):
+                raise outcome.error
+            images.paths.popleft()
+            report.show(outcome)
+            tally.count(outcome.error)
+            advance()
+    except ClientError as error:
+        report.abandon(list(images.paths), error)
+        raise
+    return tally
+
+
+def _end(screen: Screen, tally: _Tally) -> None:
+    if tally.failed and tally.images > 1:
+        screen.err.print(f"{tally.failed} of {tally.images} images failed.")
+    raise typer.Exit(tally.exit_code)

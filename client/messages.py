@@ -1,0 +1,144 @@
+"""Between the wire and the caller: requests from plain arguments, dataclasses from answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+
+from client.errors import InternalError, InvalidArgumentError
+from client.results import Classification, InputInfo, Label, ModelInfo, Prediction, Timings
+from client.status import from_status
+from proto.classify.v1 import classify_pb2, common_pb2, model_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of every image of a call; unset fields leave the choice to the server."""
+
+    model: str = ""
+    version: str = ""
+    label: str = ""
+    top_k: int | None = None
+    min_score: float | None = None
+
+    def request(self) -> classify_pb2.ClassifyRequest:
+        """Return a request that lacks its image and its id.
+
+        Raises:
+            InvalidArgumentError: A value cannot be put into a message.
+        """
+        request = classify_pb2.ClassifyRequest()
+        if self.model or self.version or self.label:
+            request.model.CopyFrom(model_spec(self.model, self.version, self.label))
+        if self.top_k is not None:
+            try:
+                request.top_k = self.top_k
+            except ValueError as error:
+                raise InvalidArgumentError(
+                    "top_k does not fit into 32 bits", field="top_k"
+                ) from error
+        if self.min_score is not None:
+            request.min_score = self.min_score
+        return request
+
+
+def model_spec(model: str, version: str, label: str) -> common_pb2.ModelSpec:
+    """Return the choice of a model version; empty strings choose nothing.
+
+    Raises:
+        InvalidArgumentError: Version and label are both given, or one is no text.
+    """
+    if version and label:
+        raise InvalidArgumentError(
+            "a version and a version label exclude each other", field="model.version_choice"
+        )
+    try:
+        spec = common_pb2.ModelSpec(name=model)
+        if version:
+            spec.version = version
+        if label:
+            spec.version_label = label
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("model is not valid text", field="model") from error
+    return spec
+
+
+def with_image(
+    template: classify_pb2.ClassifyRequest, image: bytes, request_id: str
+) -> classify_pb2.ClassifyRequest:
+    """Return a copy of `template` that carries the image and the id.
+
+    Raises:
+        InvalidArgumentError: The id is no text.
+    """
+    request = classify_pb2.ClassifyRequest()
+    request.CopyFrom(template)
+    try:
+        request.request_id = request_id
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("request_id is not valid text", field="request_id") from error
+    request.image.encoded = image
+    return request
+
+
+def classification(response: classify_pb2.ClassifyResponse) -> Classification:
+    """Return the answer for one image."""
+    timings = response.timings
+    return Classification(
+        model=response.model_name,
+        version=response.model_version,
+        predictions=tuple(
+            Prediction(p.index, p.id, p.display_name, p.score) for p in response.predictions
+        ),
+        timings=Timings(
+            timings.decode_us,
+            timings.queue_us,
+            timings.engine_us,
+            timings.total_us,
+            timings.batch_size,
+        ),
+        request_id=response.request_id,
+    )
+
+
+def item_classification(result: classify_pb2.ClassifyResult) -> Classification:
+    """Return the answer for one item of a stream.
+
+    Raises:
+        ClassifyError: The item failed.
+    """
+    match result.WhichOneof("outcome"):
+        case "response":
+            return classification(result.response)
+        case "error":
+            raise from_status(result.error)
+        case _:
+            raise InternalError("the server answered with neither labels nor an error")
+
+
+def model_info(model: model_pb2.Model) -> ModelInfo:
+    """Return the description of one model version."""
+    return ModelInfo(
+        name=model.name,
+        version=model.version,
+        is_default=model.is_default,
+        state=_enum_name(model_pb2.ModelState.items(), model.state, "MODEL_STATE_"),
+        state_reason=model.state_reason,
+        version_labels=tuple(model.version_labels),
+        labels=tuple(Label(label.index, label.id, label.display_name) for label in model.labels),
+        input=_input_info(model.input),
+        network=model.network,
+        created=model.create_time.ToDatetime(UTC) if model.HasField("create_time") else None,
+        metrics=dict(model.metrics),
+        digest=model.digest,
+    )
+
+
+def _input_info(spec: model_pb2.InputSpec) -> InputInfo:
+    rule = _enum_name(model_pb2.ResizeRule.items(), spec.resize_rule, "RESIZE_RULE_")
+    return InputInfo(spec.height, spec.width, rule, spec.crop_fraction)
+
+
+def _enum_name(items: Sequence[tuple[str, int]], number: int, prefix: str) -> str:
+    """Return an enum value's name without its prefix; the number if the server is newer."""
+    names = {value: name.removeprefix(prefix) for name, value in items}
+    return names.get(number, str(number))

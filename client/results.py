@@ -1,0 +1,141 @@
+"""What a caller gets: plain frozen dataclasses, free of protobuf."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from client.errors import ClientError
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One label with its score.
+
+    Attributes:
+        index: The label's position in the model's output, from 0.
+        id: The label's stable id, for example "cat".
+        display_name: The label as people read it, for example "Cat".
+        score: Calibrated probability, 0 to 1.
+    """
+
+    index: int
+    id: str
+    display_name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Time spent in each step on the server, in microseconds.
+
+    Attributes:
+        decode_us: Waiting for a decoder, checking, decoding and resizing.
+        queue_us: Waiting for the batch to form and for the engine.
+        engine_us: The model's run over the batch.
+        total_us: From the request's arrival to its answer.
+        batch_size: Images in the batch that this one was computed in.
+    """
+
+    decode_us: int
+    queue_us: int
+    engine_us: int
+    total_us: int
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer for one image: `predictions`, best first, of `model` in `version`."""
+
+    model: str
+    version: str
+    predictions: tuple[Prediction, ...]
+    timings: Timings
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[K]):
+    """What became of one item of ``classify_many``: exactly one of the last two is set.
+
+    Attributes:
+        key: The caller's key.
+        classification: The answer, or None.
+        error: Why there is none, or None.
+    """
+
+    key: K
+    classification: Classification | None = None
+    error: ClientError | None = None
+
+    def result(self) -> Classification:
+        """Return the classification.
+
+        Raises:
+            ClientError: `error`, if the item failed.
+        """
+        if self.classification is None:
+            raise self.error or ValueError("an outcome needs a classification or an error")
+        return self.classification
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One thing that a model can answer: position from 0, stable id, name for people."""
+
+    index: int
+    id: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputInfo:
+    """What a model takes.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        resize_rule: How a photograph becomes that size, for example "CENTER_CROP".
+        crop_fraction: Side of the central crop as a share of the short side, 0 to 1.
+    """
+
+    height: int
+    width: int
+    resize_rule: str
+    crop_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model version as it is served.
+
+    Attributes:
+        name: The model's name.
+        version: A decimal integer.
+        is_default: Whether it answers requests that name no version.
+        state: LOADING, READY, DRAINING or FAILED.
+        state_reason: Why it is FAILED; empty otherwise.
+        version_labels: The version labels that point here, for example "latest".
+        labels: What it can answer, in the order of the output.
+        input: What it takes.
+        network: For example "resnet9".
+        created: When the artifact was made (UTC), if known.
+        metrics: Figures on held-out images by name; shares from 0 to 1, losses in nats.
+        digest: SHA-256 of the artifact's manifest, in hexadecimal.
+    """
+
+    name: str
+    version: str
+    is_default: bool
+    state: str
+    state_reason: str
+    version_labels: tuple[str, ...]
+    labels: tuple[Label, ...]
+    input: InputInfo
+    network: str
+    created: datetime | None
+    metrics: Mapping[str, float]
+    digest: str

@@ -1,0 +1,37 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import client
+
+ROOT = Path(client.__file__).parents[1]
+
+
+def loaded_by(statement):
+    program = f"{statement}\nimport sys\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import client", "from client import *", "from client.__main__ import app"],
+)
+def test_the_client_needs_no_room_but_proto(statement):
+    forbidden = {"torch", "torchvision", "numpy", "PIL", "models", "trainer", "server"}
+    assert not loaded_by(statement) & forbidden
+
+
+def test_importing_the_package_loads_nothing():
+    assert not loaded_by("import client") & {"grpc", "google", "rich", "typer", "proto"}
+
+
+def test_every_public_name_exists():
+    for name in client.__all__:
+        assert getattr(client, name).__name__ == name
+    with pytest.raises(AttributeError, match="Nonsense"):
+        client.Nonsense  # noqa: B018 (the access is the test)
