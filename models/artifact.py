@@ -5,8 +5,6 @@ those same bytes are opened, so nobody can swap a file in between.
 """
 
 import hashlib
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +12,17 @@ import torch
 
 from models import torchscript
 from models.errors import IntegrityError, ManifestError
+from models.files import read_regular
 from models.golden import GoldenSamples, load_golden
-from models.manifest import GOLDEN_NAME, MANIFEST_NAME, MODEL_NAME, Manifest, parse_manifest
-
-_MAX_MANIFEST_BYTES = 16 * 2**20
+from models.manifest import (
+    CHANNELS,
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    Manifest,
+    parse_manifest,
+    read_manifest_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,15 @@ class Artifact:
             IntegrityError: They cannot be read or do not fit the manifest.
         """
         samples = load_golden(self._golden)
-        shape = (self.manifest.golden.samples, len(self.manifest.labels))
-        if tuple(samples.logits.shape) != shape:
+        count, image = self.manifest.golden.samples, self.manifest.input
+        found = tuple(samples.inputs.shape), tuple(samples.logits.shape)
+        said = (
+            (count, CHANNELS, image.height, image.width),
+            (count, len(self.manifest.labels)),
+        )
+        if found != said:
             raise IntegrityError(
-                f"golden.npz holds logits of shape {tuple(samples.logits.shape)};"
-                f" the manifest says {shape}"
+                f"{GOLDEN_NAME} holds inputs and logits of shapes {found}; the manifest says {said}"
             )
         return samples
 
@@ -72,7 +81,7 @@ def read_artifact(folder: Path, *, staged: bool = False) -> Artifact:
         ManifestError: The manifest is missing or invalid.
         IntegrityError: A file is missing, unlisted, a link, too long or short, or altered.
     """
-    manifest_bytes = _read(folder / MANIFEST_NAME, _MAX_MANIFEST_BYTES)
+    manifest_bytes = read_manifest_bytes(folder)
     manifest = parse_manifest(manifest_bytes)
     named = folder.name == str(manifest.version) and folder.parent.name == manifest.name
     if not named and not staged:
@@ -84,12 +93,12 @@ def read_artifact(folder: Path, *, staged: bool = False) -> Artifact:
 
 
 def _verified(folder: Path, manifest: Manifest, manifest_bytes: bytes) -> Artifact:
-    unlisted = {entry.name for entry in folder.iterdir()} - {MANIFEST_NAME, *manifest.files}
+    unlisted = _names(folder) - {MANIFEST_NAME, *manifest.files}
     if unlisted:
         raise IntegrityError(f"unlisted files: {', '.join(sorted(unlisted))}")
     kept: dict[str, bytes] = {}
     for name, entry in manifest.files.items():
-        content = _read(folder / name, entry.size_bytes)
+        content = read_regular(folder / name, entry.size_bytes)
         if len(content) != entry.size_bytes:
             raise IntegrityError(
                 f"{name} has {len(content)} bytes; the manifest says {entry.size_bytes}"
@@ -102,13 +111,8 @@ def _verified(folder: Path, manifest: Manifest, manifest_bytes: bytes) -> Artifa
     return Artifact(manifest, digest, kept[MODEL_NAME], kept[GOLDEN_NAME])
 
 
-def _read(path: Path, expected_bytes: int) -> bytes:
-    """Read a regular file, never through a link, and at most one byte more than expected."""
+def _names(folder: Path) -> set[str]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise IntegrityError(f"{path.name} is not a regular file")
-            return file.read(expected_bytes + 1)
+        return {entry.name for entry in folder.iterdir()}
     except OSError as error:
-        raise IntegrityError(f"{path.name} cannot be read: {error.strerror}") from error
+        raise IntegrityError(f"{folder.name} cannot be listed: {error.strerror}") from error

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from models.errors import GoldenMismatchError, IntegrityError
+from models.inflation import check_inflation
+from models.manifest import GOLDEN_NAME
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,15 @@ def load_golden(data: bytes) -> GoldenSamples:
     Raises:
         IntegrityError: Not such a file, or its arrays do not fit together.
     """
+    check_inflation(data, GOLDEN_NAME)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             inputs, logits = arrays["inputs"], arrays["logits"]
-    except (OSError, ValueError, KeyError) as error:
-        raise IntegrityError("golden.npz cannot be read") from error
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds on damage
+        raise IntegrityError(f"{GOLDEN_NAME} cannot be read") from error
     fits = inputs.ndim == 4 and logits.ndim == 2 and len(inputs) == len(logits) > 0  # noqa: PLR2004
     if inputs.dtype != np.uint8 or logits.dtype != np.float32 or not fits:
-        raise IntegrityError("golden.npz does not hold uint8 images with float32 logits")
+        raise IntegrityError(f"{GOLDEN_NAME} does not hold uint8 images with float32 logits")
     return GoldenSamples(torch.from_numpy(inputs), torch.from_numpy(logits))
 
 

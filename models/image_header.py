@@ -2,17 +2,19 @@
 
 Nothing here allocates in proportion to what the header claims, so a hostile
 header is refused before any decoder sees it. Truncation is found here as well,
-because decoders fill what is missing with grey. Imports only the errors.
+because decoders fill what is missing with grey. Imports the errors, and the
+readers of PNG chunks and EXIF.
 
 Sources: JPEG ITU-T T.81 annex B; PNG specification (third edition) section 5;
 WebP container RFC 9649.
 """
 
 import re
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from models import exif, png
 from models.errors import CorruptImageError, ImageLimitError, UnsupportedImageError
 
 
@@ -48,25 +50,32 @@ class ImageHeader:
         format: The container.
         width: Pixels, before any EXIF rotation.
         height: Pixels, before any EXIF rotation.
-        components: Colour components of a JPEG (1 grey, 3 YCbCr or RGB, 4 CMYK); 0 otherwise.
+        orientation: From its EXIF block, 1 to 8; 1 is upright.
         scans: Scans of a JPEG; 1 otherwise.
+        bit_depth: Bits of a sample in the file.
     """
 
     format: ImageFormat
     width: int
     height: int
-    components: int = 0
+    orientation: int = exif.UPRIGHT
     scans: int = 1
+    bit_depth: int = 8
 
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A marker inside entropy-coded data: 0xFF, perhaps repeated, then anything but
-# a stuffed zero or a restart marker (T.81 B.1.1.2).
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
-_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
-_SOF_DECODABLE = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive; Huffman
-_SOF_ALL = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BITS_PER_SAMPLE = 8
+_MAX_SEGMENTS = 65_536  # walking them takes well under 0.1 s; cameras write a few hundred
+# A marker: 0xFF, then anything but a stuffed zero, a restart marker or another 0xFF,
+# which only fills (T.81 B.1.1.2). The fill is not matched: a run of it would be
+# scanned again from each of its bytes.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_JPEG_SOI, _JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_JPEG_TEM = 0x01
+_JPEG_RESERVED = range(0x02, 0xC0)
+_JPEG_STANDALONE = (_JPEG_SOI, _JPEG_EOI, _JPEG_TEM)
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_DECODABLE = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive; Huffman
+_JPEG_BITS_PER_SAMPLE = 8
+_JPEG_EXIF_PREFIX = b"Exif\x00\x00"
 _VP8_KEYFRAME = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE = 0x2F
 
@@ -81,7 +90,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     """
     if data.startswith(b"\xff\xd8"):
         header = _read_jpeg(data)
-    elif data.startswith(_PNG_SIGNATURE):
+    elif data.startswith(png.SIGNATURE):
         header = _read_png(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         header = _read_webp(data)
@@ -114,76 +123,89 @@ def check_size(width: int, height: int, limits: ImageLimits) -> None:
 
 
 def _read_jpeg(data: bytes) -> ImageHeader:
-    frame: tuple[int, int, int] | None = None
+    frame: bytes | None = None
+    orientation: int | None = None
     scans = 0
-    position = 2
-    while True:
-        match = _JPEG_MARKER.search(data, position)
-        if match is None:
-            raise CorruptImageError("is a JPEG that is cut short")
-        # Between segments a marker must follow at once; after a scan, data may come first.
-        if scans == 0 and match.start() != position:
-            raise CorruptImageError("is a JPEG with a damaged header")
-        marker = match[1][0]
-        position = match.end()
-        if marker == _EOI:
-            break
-        if marker in (_SOI, _TEM):
-            continue
-        length = int.from_bytes(data[position : position + 2], "big")
-        if length < 2 or position + length > len(data):  # noqa: PLR2004 - the length counts itself
-            raise CorruptImageError("is a JPEG that is cut short")
-        if marker in _SOF_ALL and frame is None:
-            frame = _read_jpeg_frame(marker, data[position + 2 : position + length])
-        scans += marker == _SOS
-        position += length
+    for marker, segment in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and frame is None:
+            _check_jpeg_frame(marker, segment)
+            frame = segment
+        elif marker == _JPEG_APP1 and orientation is None and segment.startswith(_JPEG_EXIF_PREFIX):
+            orientation = exif.orientation(segment)
+        scans += marker == _JPEG_SOS
     if frame is None or scans == 0:
         raise CorruptImageError("is a JPEG without image data")
-    height, width, components = frame
-    return ImageHeader(ImageFormat.JPEG, width, height, components, scans)
-
-
-def _read_jpeg_frame(marker: int, segment: bytes) -> tuple[int, int, int]:
-    """Height, width and number of components from a frame header (T.81 B.2.2)."""
-    if len(segment) < 6:  # noqa: PLR2004 - precision, height, width, components
-        raise CorruptImageError("is a JPEG with a damaged header")
-    if marker not in _SOF_DECODABLE or segment[0] != _BITS_PER_SAMPLE:
-        raise UnsupportedImageError(
-            "is a JPEG that is neither baseline nor progressive with 8 bits a sample"
-        )
-    return (
-        int.from_bytes(segment[1:3], "big"),
-        int.from_bytes(segment[3:5], "big"),
-        segment[5],
+    return ImageHeader(
+        ImageFormat.JPEG,
+        width=int.from_bytes(frame[3:5], "big"),
+        height=int.from_bytes(frame[1:3], "big"),
+        orientation=orientation or exif.UPRIGHT,
+        scans=scans,
     )
 
 
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every marker that is not for restarts, with its segment, up to the end of the image.
+
+    It must see what a decoder sees, or scans could hide where only the decoder looks.
+    """
+    position, scanned = 2, False
+    for _ in range(_MAX_SEGMENTS):
+        match = _JPEG_MARKER.search(data, position)
+        if match is None:
+            raise CorruptImageError("is a JPEG that is cut short")
+        marker = match[1][0]
+        # Between segments only fill may come; after a scan's header comes its data.
+        stray = not scanned and data[position : match.start()].strip(b"\xff")
+        if stray or marker in _JPEG_RESERVED:
+            raise CorruptImageError("is a JPEG with a damaged header")
+        position = match.end()
+        if marker not in _JPEG_STANDALONE:
+            length = int.from_bytes(data[position : position + 2], "big")
+            if length < 2 or position + length > len(data):  # noqa: PLR2004 - it counts itself
+                raise CorruptImageError("is a JPEG that is cut short")
+            yield marker, data[position + 2 : position + length]
+            position += length
+        if marker == _JPEG_EOI:
+            return
+        scanned = scanned or marker == _JPEG_SOS
+    raise ImageLimitError(f"is a JPEG of more than {_MAX_SEGMENTS} segments")
+
+
+def _check_jpeg_frame(marker: int, segment: bytes) -> None:
+    """Check that a frame header (T.81 B.2.2) is whole and of a process that is decoded."""
+    if len(segment) < 6:  # noqa: PLR2004 - precision, height, width, number of components
+        raise CorruptImageError("is a JPEG with a damaged header")
+    if marker not in _JPEG_DECODABLE or segment[0] != _JPEG_BITS_PER_SAMPLE:
+        raise UnsupportedImageError(
+            "is a JPEG that is neither baseline nor progressive with 8 bits a sample"
+        )
+
+
 def _read_png(data: bytes) -> ImageHeader:
-    if data[12:16] != b"IHDR" or len(data) < 33:  # noqa: PLR2004 - signature and IHDR chunk
+    chunks = png.chunks(data)
+    first = next(chunks)
+    if first.kind != b"IHDR" or len(first.data) != 13 or not first.intact:  # noqa: PLR2004
         raise CorruptImageError("is a PNG with a damaged header")
-    position = len(_PNG_SIGNATURE)
-    view = memoryview(data)
-    while True:
-        length = int.from_bytes(view[position : position + 4], "big")
-        end = position + 12 + length
-        if end > len(data):
-            raise CorruptImageError("is a PNG that is cut short")
-        kind = data[position + 4 : position + 8]
-        # Critical chunks have an upper-case first letter; damage to others is harmless.
-        if kind[0] < ord("a"):
-            expected = int.from_bytes(view[end - 4 : end], "big")
-            if zlib.crc32(view[position + 4 : end - 4]) != expected:
-                raise CorruptImageError("is a PNG with a damaged chunk")
-        if kind == b"IEND":
-            break
-        position = end
-    width = int.from_bytes(data[16:20], "big")
-    height = int.from_bytes(data[20:24], "big")
-    return ImageHeader(ImageFormat.PNG, width, height)
+    orientation = exif.UPRIGHT
+    for chunk in chunks:
+        # A second header would change the size behind our back.
+        if chunk.critical and (chunk.kind == b"IHDR" or not chunk.intact):
+            raise CorruptImageError("is a PNG with a damaged chunk")
+        if chunk.kind == b"eXIf" and chunk.intact:
+            orientation = exif.orientation(bytes(chunk.data))
+    return ImageHeader(
+        ImageFormat.PNG,
+        width=int.from_bytes(first.data[:4], "big"),
+        height=int.from_bytes(first.data[4:8], "big"),
+        orientation=orientation,
+        bit_depth=first.data[8],
+    )
 
 
 def _read_webp(data: bytes) -> ImageHeader:
-    if int.from_bytes(data[4:8], "little") + 8 > len(data) or len(data) < 30:  # noqa: PLR2004
+    end = int.from_bytes(data[4:8], "little") + 8
+    if end > len(data) or end < 30:  # noqa: PLR2004 - the largest of the headers below
         raise CorruptImageError("is a WebP that is cut short")
     kind = data[12:16]
     if kind == b"VP8X":
@@ -197,4 +219,16 @@ def _read_webp(data: bytes) -> ImageHeader:
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
     else:
         raise CorruptImageError("is a WebP with a damaged header")
-    return ImageHeader(ImageFormat.WEBP, width, height)
+    return ImageHeader(ImageFormat.WEBP, width, height, _webp_orientation(data[:end]))
+
+
+def _webp_orientation(data: bytes) -> int:
+    position = 12
+    for _ in range(_MAX_SEGMENTS):
+        size = int.from_bytes(data[position + 4 : position + 8], "little")
+        if data[position : position + 4] == b"EXIF":
+            return exif.orientation(data[position + 8 : position + 8 + size])
+        position += 8 + size + size % 2
+        if position >= len(data):
+            return exif.UPRIGHT
+    raise ImageLimitError(f"is a WebP of more than {_MAX_SEGMENTS} chunks")

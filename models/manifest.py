@@ -1,28 +1,38 @@
 """The manifest: every fact about an artifact, in one JSON file.
 
-Imports only the errors and pydantic.
+Imports the errors, the reading of files, and pydantic.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from models.errors import ManifestError
+from models.errors import IntegrityError, ManifestError
+from models.files import read_regular
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.pt"
 GOLDEN_NAME = "golden.npz"
+CHANNELS = 3
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 VERSION_PATTERN = r"^[0-9]{1,18}$"
+_MAX_MANIFEST_BYTES = 16 * 2**20
 _FILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
@@ -54,7 +64,7 @@ class InputSpec(_Frozen):
     width: int = Field(ge=8, le=4096)
     resize_rule: ResizeRule = ResizeRule.CENTER_CROP
     crop_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
-    mean: tuple[float, float, float]
+    mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
     colour: Literal["RGB"] = "RGB"
 
@@ -137,7 +147,7 @@ class Manifest(_Frozen):
     schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1, lt=10**18)
-    created: datetime
+    created: AwareDatetime
     labels: tuple[Label, ...] = Field(min_length=2)
     input: InputSpec
     network: str = Field(min_length=1)
@@ -161,8 +171,6 @@ class Manifest(_Frozen):
             raise ValueError(f"files: {', '.join(sorted(missing))} must be listed")
         if MANIFEST_NAME in self.files:
             raise ValueError("files: the manifest cannot list itself")
-        if self.created.tzinfo is None:
-            raise ValueError("created: needs a UTC offset")
         return self
 
 
@@ -197,8 +205,16 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ManifestError: Missing, unreadable or invalid.
     """
+    return parse_manifest(read_manifest_bytes(folder))
+
+
+def read_manifest_bytes(folder: Path) -> bytes:
+    """Read ``folder``'s manifest file.
+
+    Raises:
+        ManifestError: Missing, a link, too long or unreadable.
+    """
     try:
-        data = (folder / MANIFEST_NAME).read_bytes()
-    except OSError as error:
-        raise ManifestError(f"manifest cannot be read: {error.strerror}") from error
-    return parse_manifest(data)
+        return read_regular(folder / MANIFEST_NAME, _MAX_MANIFEST_BYTES)
+    except IntegrityError as error:
+        raise ManifestError(str(error)) from error

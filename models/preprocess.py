@@ -3,28 +3,36 @@
 The trainer's evaluation and the server both call it, so that what was measured
 is what is served. Imports torch, torchvision and Pillow; no other room.
 
-Decoders: JPEG goes to torchvision (libjpeg-turbo, twice as fast as Pillow);
-CMYK JPEG, PNG and WebP go to Pillow, because torchvision's PNG decoder has
-crashed the process on damaged files, drops alpha instead of compositing it and
-keeps 16 bits. Colour profiles (ICC) are not applied.
+Decoders: JPEG goes to torchvision (libjpeg-turbo, twice as fast as Pillow); PNG
+and WebP go to Pillow, because torchvision's PNG decoder has crashed the process
+on damaged files, drops alpha instead of compositing it and keeps 16 bits.
+
+Of an animation the first frame is taken. Transparent pixels are composited on
+white. Samples of 16 bits lose their low byte. Colour profiles (ICC) are not
+applied, and the orientation is the one in EXIF.
 """
 
 import io
-import warnings
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from models import png
 from models.errors import CorruptImageError
 from models.image_header import ImageFormat, ImageHeader, ImageLimits, check_size, read_header
-from models.manifest import InputSpec
+from models.manifest import CHANNELS, InputSpec
 
-CHANNELS = 3
-_CMYK_COMPONENTS = 4
-_BACKGROUND = (255, 255, 255)  # transparent pixels are composited on white, as on a page
+_WHITE = 255
+_OPAQUE = 255
+# From an EXIF orientation to the axes of [3, h, w] to flip, after transposing from 5 on.
+_FIRST_TRANSPOSED = 5
+_FLIPS = {1: (), 2: (2,), 3: (1, 2), 4: (1,), 5: (), 6: (2,), 7: (1, 2), 8: (1,)}
 
 
 def preprocess(data: bytes, spec: InputSpec, limits: ImageLimits) -> Tensor:
@@ -50,9 +58,7 @@ def decode(data: bytes, limits: ImageLimits) -> Tensor:
     """
     header = read_header(data, limits)
     try:
-        if header.format is ImageFormat.JPEG and header.components != _CMYK_COMPONENTS:
-            return _decode_jpeg(data)
-        return _decode_pillow(data, header)
+        return _upright(_decode(data, header), header.orientation)
     except MemoryError:
         raise
     except Exception as error:
@@ -104,36 +110,56 @@ def resize(image: Tensor, spec: InputSpec) -> Tensor:
     return scaled.squeeze(0).contiguous()
 
 
+def _decode(data: bytes, header: ImageHeader) -> Tensor:
+    match header.format:
+        case ImageFormat.JPEG:
+            return _decode_jpeg(data)
+        case ImageFormat.PNG:
+            return _decode_pillow(PngImageFile(io.BytesIO(png.picture_only(data))), header)
+        case ImageFormat.WEBP:
+            return _decode_pillow(WebPImageFile(io.BytesIO(data)), header)
+
+
 def _decode_jpeg(data: bytes) -> Tensor:
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    image: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    # Its own EXIF reader gives up when another block, such as XMP, comes first.
+    image: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB)
     return image
 
 
-def _decode_pillow(data: bytes, header: ImageHeader) -> Tensor:
-    with warnings.catch_warnings():
-        # Our own pixel limit has passed the image; Pillow's would only warn.
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=[header.format]) as image:
-            image.load()
-            rgb = _to_rgb(_upright(image))
-    pixels = np.array(rgb, dtype=np.uint8)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+def _decode_pillow(image: ImageFile, header: ImageHeader) -> Tensor:
+    with image:
+        # Before the pixels are allocated: the limits were checked on the header's size.
+        if image.size != (header.width, header.height):
+            raise CorruptImageError("is of two sizes")
+        image.load()
+        rgb = _to_rgb(image, header.bit_depth)
+    return torch.from_numpy(np.array(rgb, dtype=np.uint8)).permute(2, 0, 1)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged EXIF counts as none."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, AttributeError):
-        return image
+def _upright(image: Tensor, orientation: int) -> Tensor:
+    if orientation >= _FIRST_TRANSPOSED:
+        image = image.transpose(1, 2)
+    axes = _FLIPS[orientation]
+    return image.flip(axes) if axes else image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey: keep the high byte
-        samples = np.asarray(image).astype(np.uint16)
-        return Image.fromarray((samples >> 8).astype(np.uint8), mode="L").convert("RGB")
+def _to_rgb(image: Image.Image, bit_depth: int) -> Image.Image:
+    if image.mode == "I;16":
+        return _grey16_to_rgb(image)
+    transparent = image.info.get("transparency")
+    if image.mode == "L" and transparent is not None:
+        # Pillow stretches samples of 2 and 4 bits to 8, and not the transparent one.
+        image.info["transparency"] = transparent * 255 // (2**bit_depth - 1)
     if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
+        background = Image.new("RGBA", image.size, (_WHITE, _WHITE, _WHITE, _OPAQUE))
+        return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey16_to_rgb(image: Image.Image) -> Image.Image:
+    """Keep the high byte, as Pillow does for 16-bit colour."""
+    samples = np.asarray(image)
+    grey = (samples >> 8).astype(np.uint8)
+    grey[samples == image.info.get("transparency", -1)] = _WHITE
+    return Image.fromarray(grey, mode="L").convert("RGB")

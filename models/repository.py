@@ -3,6 +3,10 @@
 Versions are decimal integers that only grow. Publishing writes beside, syncs,
 and renames, so a reader sees a whole version or none. A version is immutable;
 which one a label such as "stable" points to is in ``<model>/labels.json``.
+
+``<model>/.lock`` is held while versions come and go. What is being written lies in
+``<model>/.staging-*/``, whose own ``.lock`` is held as long as its publisher lives;
+what a killed one left is swept away by the next.
 """
 
 import fcntl
@@ -12,17 +16,20 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from models.artifact import Artifact, read_artifact
-from models.errors import RepositoryError
+from models.errors import IntegrityError, RepositoryError
+from models.files import read_regular
 from models.manifest import MANIFEST_NAME, NAME_PATTERN, VERSION_PATTERN, Manifest
 
 LABELS_NAME = "labels.json"
 _LOCK_NAME = ".lock"
 _STAGING_PREFIX = ".staging-"
-_LABEL = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+_STAGED_NAME = "artifact"
+_MAX_LABELS_BYTES = 2**20
+_LABEL_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
 
 Seal = Callable[[int], Manifest]
 Check = Callable[[Path], None]
@@ -44,15 +51,19 @@ class ModelRepository:
         self.root = root.resolve()
 
     def models(self) -> list[str]:
-        """Names of the models that have at least one version, sorted."""
-        folders = (entry for entry in self.root.iterdir() if re.match(NAME_PATTERN, entry.name))
-        return sorted(entry.name for entry in folders if _versions(entry))
+        """Names of the models that have at least one version, sorted.
+
+        Raises:
+            RepositoryError: The root cannot be listed.
+        """
+        models = (name for name in _names(self.root) if re.fullmatch(NAME_PATTERN, name))
+        return sorted(name for name in models if _versions(self.root / name))
 
     def versions(self, model: str) -> list[int]:
         """Versions of ``model``, oldest first; empty when there are none.
 
         Raises:
-            RepositoryError: ``model`` is not a valid name.
+            RepositoryError: ``model`` is not a valid name, or its folder cannot be listed.
         """
         return _versions(self._model_folder(model))
 
@@ -62,18 +73,20 @@ class ModelRepository:
         Raises:
             RepositoryError: The file is malformed, or a label points to no version.
         """
-        path = self._model_folder(model) / LABELS_NAME
-        if not path.exists():
+        folder = self._model_folder(model)
+        path = folder / LABELS_NAME
+        if not _is_folder(folder) or not os.path.lexists(path):
             return {}
         try:
-            labels = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            labels = json.loads(read_regular(path, _MAX_LABELS_BYTES))
+        except (IntegrityError, ValueError, RecursionError) as error:
             raise RepositoryError(f"{path} cannot be read as JSON") from error
         if not isinstance(labels, dict):
             raise RepositoryError(f"{path} must be an object from label to version number")
-        versions = self.versions(model)
+        versions = _versions(folder)
         for label, version in labels.items():
-            if not _LABEL.match(label) or type(version) is not int or version not in versions:
+            known = type(version) is int and version in versions
+            if not re.fullmatch(_LABEL_PATTERN, label) or not known:
                 raise RepositoryError(f"{path}: {label!r} must point to a version of {versions}")
         return labels
 
@@ -101,86 +114,173 @@ class ModelRepository:
             The new version: one more than the highest, or 1.
 
         Raises:
-            RepositoryError: The repository cannot be written.
+            RepositoryError: The repository cannot be written, or the manifest is of
+                another model or version.
             ArtifactError: ``check`` refused.
         """
-        folder = self._model_folder(model)
-        folder.mkdir(exist_ok=True)
+        folder = self._made_folder(model)
         with _staging(folder) as staging:
             seal = build(staging)
             with _locked(folder):
-                version = max(_versions(folder), default=0) + 1
+                version = _next_version(folder)
                 manifest = seal(version)
-                (staging / MANIFEST_NAME).write_text(
-                    manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
-                )
+                if (manifest.name, manifest.version) != (model, version):
+                    raise RepositoryError(
+                        f"the manifest is of {manifest.name} version {manifest.version},"
+                        f" not of {model} version {version}"
+                    )
+                with _writing(folder):
+                    (staging / MANIFEST_NAME).write_text(
+                        manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
+                    )
                 check(staging)
-                _sync_folder(staging)
-                staging.rename(folder / str(version))
-                _sync(folder)
+                with _writing(folder):
+                    _commit(staging, folder / str(version))
         return version
 
     def prune(self, model: str, keep: int, pinned: Sequence[int] = ()) -> list[int]:
         """Remove all but the newest ``keep`` versions and the ``pinned`` and labelled ones.
 
+        Args:
+            model: Its name.
+            keep: At least 1: version numbers grow from the newest.
+            pinned: Versions to keep whatever their age.
+
         Returns:
             The versions removed.
+
+        Raises:
+            RepositoryError: There is no such model, its labels are malformed, ``keep``
+                is too small, or the repository cannot be written.
         """
         folder = self._model_folder(model)
+        if keep < 1:
+            raise RepositoryError(f"at least one version must be kept, not {keep}")
+        if not _is_folder(folder):
+            raise RepositoryError(f"there is no model {model}")
         with _locked(folder):
+            _sweep(folder)
             versions = _versions(folder)
-            kept = {*versions[len(versions) - keep :], *pinned, *self.labels(model).values()}
+            kept = {*versions[-keep:], *pinned, *self.labels(model).values()}
             removed = [version for version in versions if version not in kept]
-            for version in removed:
-                # Renamed first: a reader never sees half of a version.
-                grave = folder / f"{_STAGING_PREFIX}removed-{version}"
-                (folder / str(version)).rename(grave)
-                shutil.rmtree(grave)
+            with _writing(folder):
+                for version in removed:
+                    _remove(folder / str(version))
         return removed
 
     def _model_folder(self, model: str) -> Path:
-        if not re.match(NAME_PATTERN, model):
+        if not re.fullmatch(NAME_PATTERN, model):
             raise RepositoryError(f"model name must match {NAME_PATTERN}")
         return self.root / model
 
+    def _made_folder(self, model: str) -> Path:
+        folder = self._model_folder(model)
+        with _writing(folder):
+            folder.mkdir(exist_ok=True)
+            _sync(self.root)
+        if folder.is_symlink():
+            raise RepositoryError(f"{folder} is a link")
+        return folder
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder itself. Links are not followed: they could lead outside the root."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError as error:
+        raise RepositoryError(f"{folder} cannot be listed: {error.strerror}") from error
+
 
 def _versions(folder: Path) -> list[int]:
-    """Versions in a model's folder. Links are not followed: they could lead outside the root."""
-    if folder.is_symlink() or not folder.is_dir():
+    """Versions in a model's folder, oldest first."""
+    if not _is_folder(folder):
         return []
     return sorted(
-        int(entry.name)
-        for entry in folder.iterdir()
-        if re.match(VERSION_PATTERN, entry.name)
-        and not entry.name.startswith("0")
-        and not entry.is_symlink()
-        and entry.is_dir()
+        int(name)
+        for name in _names(folder)
+        if re.fullmatch(VERSION_PATTERN, name)
+        and not name.startswith("0")
+        and _is_folder(folder / name)
     )
+
+
+def _next_version(folder: Path) -> int:
+    """One more than the highest number that is taken, be it by a stray file."""
+    taken = (int(name) for name in _names(folder) if re.fullmatch(VERSION_PATTERN, name))
+    return max(taken, default=0) + 1
 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A folder beside the versions that is gone afterwards unless it was renamed."""
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder))
-    staging.chmod(0o755)  # mkdtemp's 0700 would shut out the server's user
-    try:
+    """An empty folder beside the versions, gone afterwards unless it was renamed away."""
+    with ExitStack() as stack:
+        with _locked(folder):  # so that nobody sweeps between the making and the locking
+            _sweep(folder)
+            with _writing(folder):
+                room = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder))
+                stack.callback(shutil.rmtree, room, ignore_errors=True)
+                staging = room / _STAGED_NAME
+                staging.mkdir()
+                staging.chmod(0o755)  # whatever the umask: the server may be another user
+            stack.enter_context(_locked(room))
         yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed publishers left. Call it under the model's lock."""
+    for room in folder.glob(f"{_STAGING_PREFIX}*"):
+        if not _is_held(room / _LOCK_NAME):
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def _is_held(lock_path: Path) -> bool:
+    """Whether a living process holds the lock; when it cannot be told, it is."""
+    try:
+        with lock_path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the model's lock: one publisher at a time, released even by kill -9."""
-    with (folder / _LOCK_NAME).open("w") as lock:
+    """Hold the folder's lock: one process at a time, released even by kill -9."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    with _writing(folder):
+        lock = os.fdopen(os.open(folder / _LOCK_NAME, flags, mode=0o666), "r+")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _sync_folder(folder: Path) -> None:
-    for path in folder.iterdir():
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RepositoryError(f"{folder} cannot be written: {error}") from error
+
+
+def _commit(staging: Path, version_folder: Path) -> None:
+    for path in staging.iterdir():
         _sync(path)
-    _sync(folder)
+    _sync(staging)
+    staging.rename(version_folder)
+    _sync(version_folder.parent)
+
+
+def _remove(version_folder: Path) -> None:
+    # Renamed first: a reader never sees half of a version.
+    grave = version_folder.with_name(f"{_STAGING_PREFIX}removed-{version_folder.name}")
+    version_folder.rename(grave)
+    shutil.rmtree(grave)
 
 
 def _sync(path: Path) -> None:

@@ -7,17 +7,15 @@ silenced here and nowhere else.
 
 import io
 import warnings
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from models.errors import IntegrityError
-
-_MAX_INFLATION = 4
-_INFLATION_SLACK_BYTES = 16 * 2**20
+from models.inflation import check_inflation
+from models.manifest import MODEL_NAME
 
 
 def script(module: nn.Module) -> torch.jit.ScriptModule:
@@ -43,18 +41,18 @@ def load(archive: bytes) -> torch.jit.ScriptModule:
     Raises:
         IntegrityError: The archive is no TorchScript file or inflates beyond reason.
     """
-    _check_inflation(archive)
+    check_inflation(archive, MODEL_NAME)
     try:
         with _without_deprecation():
             module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
                 io.BytesIO(archive), map_location="cpu"
             )
-    except RuntimeError as error:
-        raise IntegrityError("model.pt is not a TorchScript archive") from error
+    except Exception as error:  # damage raises RuntimeError, UnicodeDecodeError, IndexError...
+        raise IntegrityError(f"{MODEL_NAME} is not a TorchScript archive") from error
     return module
 
 
-def freeze(module: torch.jit.ScriptModule, keep: list[str]) -> torch.jit.ScriptModule:
+def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.jit.ScriptModule:
     """Inline weights and fold batch norms of a module in eval mode.
 
     Args:
@@ -62,18 +60,8 @@ def freeze(module: torch.jit.ScriptModule, keep: list[str]) -> torch.jit.ScriptM
         keep: Names of methods and attributes that stay callable beside ``forward``.
     """
     with _without_deprecation():
-        frozen: torch.jit.ScriptModule = torch.jit.freeze(module, preserved_attrs=keep)
+        frozen: torch.jit.ScriptModule = torch.jit.freeze(module, preserved_attrs=list(keep))
     return frozen
-
-
-def _check_inflation(archive: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as content:
-            inflated = sum(entry.file_size for entry in content.infolist())
-    except zipfile.BadZipFile as error:
-        raise IntegrityError("model.pt is not a TorchScript archive") from error
-    if inflated > _MAX_INFLATION * len(archive) + _INFLATION_SLACK_BYTES:
-        raise IntegrityError(f"model.pt inflates from {len(archive)} to {inflated} bytes")
 
 
 @contextmanager

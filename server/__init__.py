@@ -1,0 +1,1 @@
+"""Serve published artifacts over gRPC."""

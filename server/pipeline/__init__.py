@@ -1,0 +1,1 @@
+"""From an accepted image to its scores: decode, batch, compute."""

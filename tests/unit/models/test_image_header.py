@@ -1,0 +1,300 @@
+"""Every image that must be refused before a decoder sees it, and what headers say."""
+
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import preprocess
+from models.errors import (
+    CorruptImageError,
+    ImageError,
+    ImageLimitError,
+    UnsupportedImageError,
+)
+from models.image_header import ImageFormat, ImageHeader, ImageLimits, check_size, read_header
+from tests.unit.models import images
+
+LIMITS = ImageLimits()
+
+
+def cut(data, share):
+    return data[: int(len(data) * share)]
+
+
+def jpeg():
+    return images.encode(images.photo(), "JPEG", quality=90)
+
+
+def progressive():
+    return images.encode(images.photo(), "JPEG", progressive=True)
+
+
+def png():
+    return images.encode(images.photo(), "PNG")
+
+
+def webp():
+    return images.encode(images.photo(), "WEBP")
+
+
+def other(image_format):
+    return lambda: images.encode(images.photo(), image_format)
+
+
+UNSUPPORTED = {
+    "empty": lambda: b"",
+    "one byte": lambda: b"\xff",
+    "text": lambda: b"this is not a picture",
+    "noise": lambda: images.noise(20_000),
+    "html then jpeg": lambda: images.HTML + jpeg(),
+    "svg": lambda: images.SVG,
+    "pdf": other("PDF"),
+    "bmp": other("BMP"),
+    "tiff": other("TIFF"),
+    "gif": other("GIF"),
+    "ico": other("ICO"),
+    "eps": other("EPS"),
+    "ppm": other("PPM"),
+    "avif": lambda: b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + bytes(100),
+    "heic": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
+    "jpeg 2000": lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
+    "jpeg 2000 codestream": lambda: b"\xff\x4f\xff\x51" + bytes(100),
+    "jpeg xl": lambda: b"\xff\x0a" + bytes(100),
+    "fits": images.fits,
+    "riff that is sound": lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(100),
+    "lossless jpeg": lambda: images.jpeg_of_process(0xC3),
+    "arithmetic jpeg": lambda: images.jpeg_of_process(0xC9),
+    "12-bit jpeg": lambda: images.jpeg_of_process(0xC1, bits_per_sample=12),
+}
+LIMIT = {
+    "progressive 20000 square": lambda: images.jpeg_claiming(20_000, 20_000),
+    "baseline 60000 square": lambda: images.jpeg_claiming(60_000, 60_000, progressive=False),
+    "jpeg strip": lambda: images.jpeg_claiming(1, 60_000),
+    "jpeg of 1000 scans": lambda: images.jpeg_of_scans(1000),
+    "jpeg of 51 scans": lambda: images.jpeg_of_scans(51),
+    "jpeg of empty segments": lambda: images.jpeg_with(b"\xff\xe3\0\2" * 70_000, jpeg()),
+    "jpeg of start markers": lambda: b"\xff\xd8" * 70_000,
+    "one-bit png 20000 square": lambda: images.one_bit_png(20_000, 20_000),
+    "png of 169 megapixels": lambda: images.one_bit_png(13_000, 13_000),
+    "png 60000 square": lambda: images.png_claiming(60_000, 60_000),
+    "png of 2^31-1": lambda: images.png_claiming(2**31 - 1, 2**31 - 1),
+    "png strip": lambda: images.one_bit_png(1, 60_000),
+    "png strip lying": lambda: images.one_bit_png(60_000, 1),
+    "png of empty chunks": lambda: images.png_with(images.png_chunk(b"teXt", b"") * 70_000, png()),
+    "webp canvas": lambda: images.webp_claiming(16_384, 16_384),
+    "webp of empty chunks": lambda: images.webp_file(
+        webp()[12:], images.webp_chunk(b"XXXX", b"") * 70_000
+    ),
+}
+CORRUPT = {
+    "soi only": lambda: b"\xff\xd8",
+    "soi and a byte": lambda: b"\xff\xd8\xff",
+    "soi and eoi": lambda: b"\xff\xd8\xff\xd9",
+    "jpeg without scans": lambda: jpeg()[: jpeg().index(b"\xff\xda")] + b"\xff\xd9",
+    "jpeg without frame": lambda: b"\xff\xd8" + images.jpeg_last_scan(jpeg()) + b"\xff\xd9",
+    "jpeg of no height": lambda: images.jpeg_claiming(48, 0),
+    "jpeg of no width": lambda: images.jpeg_claiming(0, 48),
+    "jpeg with a short frame": lambda: images.jpeg_with(
+        images.jpeg_segment(0xC0, b"\x08\0\x10"), jpeg()
+    ),
+    "jpeg with a segment of length 1": lambda: images.jpeg_with(b"\xff\xe3\0\1", jpeg()),
+    "jpeg with a segment beyond its end": lambda: images.jpeg_with(b"\xff\xe3\xff\xff", jpeg()),
+    "jpeg with stray bytes": lambda: images.jpeg_with(b"stray", jpeg()),
+    "jpeg hiding scans": lambda: images.jpeg_hiding_scans(60),
+    "jpeg cut at 10%": lambda: cut(jpeg(), 0.1),
+    "jpeg cut at 50%": lambda: cut(jpeg(), 0.5),
+    "jpeg cut at 90%": lambda: cut(jpeg(), 0.9),
+    "jpeg without its last 2 bytes": lambda: jpeg()[:-2],
+    "progressive cut at 50%": lambda: cut(progressive(), 0.5),
+    "jpeg with a thumbnail cut at 90%": lambda: cut(
+        images.jpeg_with(images.jpeg_exif(images.exif(1) + jpeg()), jpeg()), 0.9
+    ),
+    "jpeg of nothing but fill": lambda: b"\xff\xd8" + b"\xff" * 4_000_000 + b"\0",
+    "png signature": lambda: images.PNG_SIGNATURE,
+    "png cut at 10%": lambda: cut(png(), 0.1),
+    "png cut at 50%": lambda: cut(png(), 0.5),
+    "png cut at 90%": lambda: cut(png(), 0.9),
+    "png without its last byte": lambda: png()[:-1],
+    "png with damaged idat": images.with_damaged_idat,
+    "png with damaged header": lambda: images.png_file(
+        images.with_damaged_checksum(images.png_header(1, 1)), images.png_data([b"\1\2\3"])
+    ),
+    "png with a short header": lambda: images.png_file(images.png_chunk(b"IHDR", bytes(9))),
+    "png that starts with data": lambda: images.png_file(images.png_data([b"\1\2\3"])),
+    "png of two headers": lambda: images.png_with(
+        images.png_header(13_000, 13_000, 1, images.GREY), images.one_bit_png(16, 16)
+    ),
+    "png of no width": lambda: images.png_claiming(0, 5),
+    "png of no height": lambda: images.png_claiming(5, 0),
+    "webp signature": lambda: b"RIFF\x04\0\0\0WEBP",
+    "webp cut at 10%": lambda: cut(webp(), 0.1),
+    "webp cut at 50%": lambda: cut(webp(), 0.5),
+    "webp without its last 2 bytes": lambda: webp()[:-2],
+    "webp of an unknown kind": lambda: images.webp_file(images.webp_chunk(b"VP9 ", bytes(40))),
+    "webp without its key frame": lambda: webp().replace(b"\x9d\x01\x2a", b"\0\0\0", 1),
+}
+REFUSED = [
+    pytest.param(make, error, id=name)
+    for cases, error in (
+        (UNSUPPORTED, UnsupportedImageError),
+        (LIMIT, ImageLimitError),
+        (CORRUPT, CorruptImageError),
+    )
+    for name, make in cases.items()
+]
+
+
+@pytest.mark.parametrize(("make", "error"), REFUSED)
+def test_refused_before_any_decoder(monkeypatch, make, error):
+    def decoder(*_):
+        pytest.fail("reached a decoder")
+
+    monkeypatch.setattr(preprocess, "_decode", decoder)
+    data = make()
+    with pytest.raises(error) as refused:
+        preprocess.decode(data, LIMITS)
+    assert type(refused.value) is error
+
+
+@pytest.mark.parametrize(("make", "error"), REFUSED)
+def test_refusing_is_quick_and_takes_no_memory(make, error):
+    data = make()
+    started = time.process_time()
+    with pytest.raises(error):
+        read_header(data, LIMITS)
+    assert time.process_time() - started < 1.0
+    tracemalloc.start()
+    try:
+        with pytest.raises(error):
+            read_header(data, LIMITS)
+        assert tracemalloc.get_traced_memory()[1] < len(data) + 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_refusal_quotes_nothing_of_the_image():
+    with pytest.raises(ImageError) as refused:
+        read_header(images.HTML, LIMITS)
+    assert str(refused.value) == "is not a JPEG, PNG or WebP image"
+
+
+def test_a_size_refusal_names_the_size_and_the_limit():
+    with pytest.raises(ImageLimitError, match="20000 x 20000 pixels; at most 50000000"):
+        read_header(images.jpeg_claiming(20_000, 20_000), LIMITS)
+
+
+def test_jpeg_headers():
+    assert read_header(jpeg(), LIMITS) == ImageHeader(ImageFormat.JPEG, 48, 32)
+    assert read_header(progressive(), LIMITS) == ImageHeader(ImageFormat.JPEG, 48, 32, scans=10)
+
+
+def test_scans_are_counted():
+    assert read_header(images.jpeg_of_scans(50), LIMITS).scans == 50
+    with pytest.raises(ImageLimitError, match="50 scans; at most 49"):
+        read_header(images.jpeg_of_scans(50), ImageLimits(max_scans=49))
+
+
+@pytest.mark.parametrize(("mode", "depth"), [("1", 1), ("L", 8), ("RGB", 8), ("I;16", 16)])
+def test_png_headers(mode, depth):
+    image = images.Image.new(mode, (5, 7))
+    header = read_header(images.encode(image, "PNG"), LIMITS)
+    assert header == ImageHeader(ImageFormat.PNG, 5, 7, bit_depth=depth)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lossless": True}, {"exif": b"Exif\0\0" + images.exif(1)}],
+    ids=["VP8", "VP8L", "VP8X"],
+)
+def test_webp_headers(options):
+    data = images.encode(images.photo(), "WEBP", **options)
+    assert read_header(data, LIMITS) == ImageHeader(ImageFormat.WEBP, 48, 32)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_found(image_format, orientation):
+    data = images.encode(images.photo(), image_format, exif=b"Exif\0\0" + images.exif(orientation))
+    assert read_header(data, LIMITS).orientation == orientation
+
+
+def test_orientation_is_found_behind_other_blocks():
+    xmp = images.jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>")
+    data = images.jpeg_with(xmp + images.jpeg_exif(images.exif(6)), jpeg())
+    assert read_header(data, LIMITS).orientation == 6
+
+
+def test_the_first_exif_block_counts():
+    blocks = images.jpeg_exif(images.exif(3)) + images.jpeg_exif(images.exif(6))
+    assert read_header(images.jpeg_with(blocks, jpeg()), LIMITS).orientation == 3
+
+
+def test_a_thumbnail_in_exif_is_not_the_image():
+    thumbnail = images.encode(images.photo(16, 8), "JPEG", progressive=True)
+    data = images.jpeg_with(images.jpeg_exif(images.exif(6) + thumbnail), jpeg())
+    assert read_header(data, LIMITS) == ImageHeader(ImageFormat.JPEG, 48, 32, orientation=6)
+
+
+def test_a_png_exif_chunk_with_a_wrong_checksum_does_not_count():
+    chunk = images.png_chunk(b"eXIf", images.exif(6))
+    assert read_header(images.png_with(chunk, png()), LIMITS).orientation == 6
+    damaged = images.with_damaged_checksum(chunk)
+    assert read_header(images.png_with(damaged, png()), LIMITS).orientation == 1
+
+
+def test_what_follows_a_webp_is_not_read():
+    tail = images.webp_chunk(b"EXIF", images.exif(6))
+    assert read_header(webp() + tail, LIMITS).orientation == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (100, 1), (1, 100), (10, 10), (12, 8)])
+def test_sizes_within_the_limits(width, height):
+    check_size(width, height, ImageLimits(max_pixels=100, max_aspect_ratio=100))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "error"),
+    [
+        (0, 1, CorruptImageError),
+        (1, -1, CorruptImageError),
+        (101, 1, ImageLimitError),
+        (10, 11, ImageLimitError),
+        (2**62, 2**62, ImageLimitError),
+    ],
+)
+def test_sizes_beyond_the_limits(width, height, error):
+    with pytest.raises(error):
+        check_size(width, height, ImageLimits(max_pixels=100))
+
+
+def test_long_and_thin():
+    limits = ImageLimits(max_aspect_ratio=3.5)
+    check_size(7, 2, limits)
+    with pytest.raises(ImageLimitError, match=r"8 x 2 pixels; .* 3.5 times"):
+        check_size(8, 2, limits)
+
+
+STARTS = [
+    b"",
+    b"\xff\xd8",
+    b"\xff\xd8\xff\xc0\0\x11\x08\0\x10\0\x10\x03",
+    images.PNG_SIGNATURE,
+    images.PNG_SIGNATURE + images.png_header(4, 4),
+    b"RIFF\x40\0\0\0WEBPVP8 ",
+    b"RIFF\x40\0\0\0WEBPVP8X",
+    b"RIFF\x40\0\0\0WEBPVP8L",
+]
+
+
+@settings(deadline=None)
+@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=300))
+def test_random_bytes_are_read_or_refused(start, rest):
+    try:
+        header = read_header(start + rest, LIMITS)
+    except ImageError:
+        return
+    assert 0 < header.width * header.height <= LIMITS.max_pixels
+    assert header.orientation in range(1, 9)
