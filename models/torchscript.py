@@ -44,9 +44,7 @@ def load(archive: bytes) -> torch.jit.ScriptModule:
     check_inflation(archive, MODEL_NAME)
     try:
         with _without_deprecation():
-            module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(archive), map_location="cpu"
-            )
+            module: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(archive), map_location="cpu")
     except Exception as error:  # damage raises RuntimeError, UnicodeDecodeError, IndexError...
         raise IntegrityError(f"{MODEL_NAME} is not a TorchScript archive") from error
     return module

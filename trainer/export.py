@@ -73,5 +73,5 @@ def export(normalize: Normalize, network: Network) -> torch.jit.ScriptModule:
 
 def logits_of(module: nn.Module, inputs: Tensor, batch_size: int = 64) -> Tensor:
     """Run a module over uint8 [n, 3, h, w]: logits, float32 [n, classes]."""
-    with torch.inference_mode():
+    with torch.no_grad():
         return torch.cat([cast(Tensor, module(batch)) for batch in inputs.split(batch_size)])

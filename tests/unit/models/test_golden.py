@@ -17,6 +17,13 @@ SAMPLES = GoldenSamples(torch.arange(2 * 3 * 8 * 8).view(2, 3, 8, 8).to(torch.ui
 SCORES = torch.softmax(LOGITS / TEMPERATURE, dim=1)
 
 
+class Trap:
+    """Says so when a pickle of it is opened."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was opened",)
+
+
 def npz(**arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -53,18 +60,17 @@ FLOATS = np.zeros((2, 3), np.float32)
 UNREADABLE = {
     "empty": b"",
     "text": b"golden",
-    "pickle": pickle.dumps({"inputs": 1}),
+    "pickle": pickle.dumps(Trap()),
     "one array": npy(IMAGES),
     "cut": save_golden(SAMPLES)[:-5],
     "no logits": npz(inputs=IMAGES),
-    "objects": npz(inputs=np.array([{}], dtype=object), logits=FLOATS),
+    "objects": npz(inputs=np.array([Trap()], dtype=object), logits=FLOATS),
     "float images": npz(inputs=IMAGES.astype(np.float32), logits=FLOATS),
     "double logits": npz(inputs=IMAGES, logits=FLOATS.astype(np.float64)),
     "flat images": npz(inputs=IMAGES.reshape(2, -1), logits=FLOATS),
     "flat logits": npz(inputs=IMAGES, logits=FLOATS.reshape(-1)),
     "other counts": npz(inputs=IMAGES[:1], logits=FLOATS),
     "no samples": npz(inputs=IMAGES[:0], logits=FLOATS[:0]),
-    "bomb": npz(inputs=np.zeros((40, 3, 512, 512), np.uint8), logits=FLOATS),
     "claims 10 terabytes": claiming((10**13,)),
     "claims an overflow": claiming((2**62, 2**62)),
 }
@@ -74,6 +80,13 @@ UNREADABLE = {
 def test_what_is_no_golden_file(data):
     with pytest.raises(IntegrityError, match=r"golden\.npz"):
         load_golden(data)
+
+
+def test_a_bomb_is_not_inflated(monkeypatch):
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("numpy opened it"))
+    images = np.zeros((40, 3, 512, 512), np.uint8)
+    with pytest.raises(IntegrityError, match=r"golden\.npz inflates"):
+        load_golden(npz(inputs=images, logits=np.zeros((40, 3), np.float32)))
 
 
 SAVED = save_golden(SAMPLES)
@@ -128,9 +141,10 @@ def test_another_temperature_is_a_mismatch():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_score_that_is_not_finite(value):
+@pytest.mark.parametrize("label", [0, 1], ids=["best", "other"])
+def test_a_score_that_is_not_finite(value, label):
     off = SCORES.clone()
-    off[0, 1] = value
+    off[0, label] = value
     with pytest.raises(GoldenMismatchError):
         check_golden(SAMPLES, run(off), TEMPERATURE, tolerance=0.5)
 

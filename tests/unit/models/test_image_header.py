@@ -103,6 +103,9 @@ CORRUPT = {
     "jpeg with a segment of length 1": lambda: images.jpeg_with(b"\xff\xe3\0\1", jpeg()),
     "jpeg with a segment beyond its end": lambda: images.jpeg_with(b"\xff\xe3\xff\xff", jpeg()),
     "jpeg with stray bytes": lambda: images.jpeg_with(b"stray", jpeg()),
+    "jpeg with stray bytes behind a segment": lambda: images.jpeg_with(
+        images.jpeg_segment(0xE3, b"") + b"stray", jpeg()
+    ),
     "jpeg hiding scans": lambda: images.jpeg_hiding_scans(60),
     "jpeg cut at 10%": lambda: cut(jpeg(), 0.1),
     "jpeg cut at 50%": lambda: cut(jpeg(), 0.5),
@@ -243,6 +246,11 @@ def test_a_png_exif_chunk_with_a_wrong_checksum_does_not_count():
     assert read_header(images.png_with(chunk, png()), LIMITS).orientation == 6
     damaged = images.with_damaged_checksum(chunk)
     assert read_header(images.png_with(damaged, png()), LIMITS).orientation == 1
+
+
+def test_webp_chunks_are_padded_to_even_lengths():
+    chunks = (images.webp_chunk(b"XXXX", b"odd"), images.webp_chunk(b"EXIF", images.exif(6)))
+    assert read_header(images.webp_file(webp()[12:], *chunks), LIMITS).orientation == 6
 
 
 def test_what_follows_a_webp_is_not_read():

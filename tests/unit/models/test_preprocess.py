@@ -1,5 +1,6 @@
 """Pixels against references, and damage: decode, decode_raw and resize."""
 
+import dataclasses
 import io
 import struct
 import warnings
@@ -12,9 +13,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 
+from models import preprocess as preprocess_module
 from models.errors import CorruptImageError, ImageError, ImageLimitError
-from models.image_header import ImageLimits
+from models.image_header import ImageLimits, read_header
 from models.manifest import InputSpec
 from models.preprocess import decode, decode_raw, preprocess, resize
 from tests.unit.models import images
@@ -333,6 +336,15 @@ def test_what_the_decoder_refuses_is_corrupt(make):
         decode(make(), LIMITS)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_a_size_that_was_not_checked_is_not_decoded(monkeypatch, image_format):
+    data = images.encode(images.photo(), image_format)
+    header = dataclasses.replace(read_header(data, LIMITS), width=47)
+    monkeypatch.setattr(ImageFile, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(CorruptImageError, match="two sizes"):
+        preprocess_module._decode(data, header)
+
+
 def test_the_limits_are_the_callers():
     data = images.encode(images.photo(), "PNG")
     decode(data, ImageLimits(max_pixels=48 * 32))
@@ -489,7 +501,7 @@ def decode_or_refuse(data):
 
 
 @pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS.keys())
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(draw=st.data())
 def test_damaged_images_decode_or_are_refused(seed, draw):
     data = draw.draw(damaged(seed()))
