@@ -1,0 +1,1 @@
+"""gRPC: translate messages, nothing else."""

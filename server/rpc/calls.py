@@ -1,0 +1,85 @@
+"""What every unary method shares: parse inside the handler, map errors, end the call once.
+
+grpc would answer a message that does not parse with UNKNOWN, so handlers take
+bytes and parse themselves.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from server.errors import InvalidRequestError
+from server.rpc.status import status_of
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+Context = grpc.aio.ServicerContext[bytes, Message]
+
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}", re.ASCII)
+
+
+def parse(kind: type[Request], data: bytes) -> Request:
+    """Parse a message.
+
+    Raises:
+        InvalidRequestError: The bytes are not such a message.
+    """
+    message = kind()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidRequestError("request", f"is not a valid {kind.DESCRIPTOR.name}") from error
+    return message
+
+
+def accept_request_id(request_id: str) -> str:
+    """The caller's id, checked, or a new one when it is empty.
+
+    Raises:
+        InvalidRequestError: Too long, or not printable ASCII.
+    """
+    if not request_id:
+        return uuid.uuid4().hex
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise InvalidRequestError("request_id", "must be printable ASCII of at most 128 characters")
+    return request_id
+
+
+def deadline_of(context: Context) -> float:
+    """The call's deadline on the event loop's clock, in seconds; inf when it has none."""
+    remaining = context.time_remaining()
+    return inf if remaining is None else asyncio.get_running_loop().time() + remaining
+
+
+async def end_with(context: Context, status: status_pb2.Status) -> None:
+    """End the call with a status and its details."""
+    await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[arg-type]
+
+
+def unary(
+    kind: type[Request], method: Callable[[Request, Context], Awaitable[Response]]
+) -> grpc.RpcMethodHandler[bytes, Message]:
+    """A handler that parses ``kind`` and answers with what ``method`` returns."""
+
+    async def handle(data: bytes, context: Context) -> Message | None:
+        try:
+            return await method(parse(kind, data), context)
+        except Exception as error:
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            await end_with(context, status_of(error, uuid.uuid4().hex))
+            return None
+
+    return grpc.unary_unary_rpc_method_handler(
+        handle,  # type: ignore[arg-type]
+        request_deserializer=None,
+        response_serializer=Message.SerializeToString,
+    )

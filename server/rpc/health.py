@@ -1,0 +1,71 @@
+"""gRPC health checking v1 (grpc/health/v1/health.proto).
+
+Ours, because the library's asyncio servicer forgets all watchers of a service
+when one of them leaves, and an open Watch would hold up a shutdown for the
+whole grace period.
+"""
+
+import asyncio
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import grpc
+
+ServingStatus = health_pb2.HealthCheckResponse.ServingStatus
+WatchContext = grpc.aio.ServicerContext[
+    health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+]
+SERVICE = "grpc.health.v1.Health"
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """One status for all of ``services``: they are ready together or not at all."""
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        self._services = {"", *services}
+        self._status: ServingStatus = health_pb2.HealthCheckResponse.NOT_SERVING
+        self._changed = asyncio.Condition()
+        self._closed = False
+
+    async def set(self, *, serving: bool) -> None:
+        """Change the status and tell every watcher."""
+        states = health_pb2.HealthCheckResponse
+        async with self._changed:
+            self._status = states.SERVING if serving else states.NOT_SERVING
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """NOT_SERVING from now on; watchers are told and their streams end."""
+        async with self._changed:
+            self._closed = True
+            self._status = health_pb2.HealthCheckResponse.NOT_SERVING
+            self._changed.notify_all()
+
+    async def Check(  # type: ignore[override]
+        self, request: health_pb2.HealthCheckRequest, context: WatchContext
+    ) -> health_pb2.HealthCheckResponse:
+        """The status now; NOT_FOUND for an unknown service."""
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "service is unknown")
+        return health_pb2.HealthCheckResponse(status=self._status)
+
+    async def Watch(  # type: ignore[override]
+        self, request: health_pb2.HealthCheckRequest, context: WatchContext
+    ) -> None:
+        """The status now and whenever it changes; SERVICE_UNKNOWN for an unknown service."""
+        last: ServingStatus | None = None
+        while True:
+            status = self._of(request.service)
+            if status != last:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                last = status
+            async with self._changed:
+                if self._closed:
+                    return
+                if self._of(request.service) == last:
+                    await self._changed.wait()
+
+    def _of(self, service: str) -> ServingStatus:
+        if service in self._services:
+            return self._status
+        return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

@@ -1,0 +1,147 @@
+"""Between classify.v1 messages and the server's own types."""
+
+from math import isfinite
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from models.manifest import InputSpec, Manifest, ResizeRule
+from proto.classify.v1 import classify_pb2, common_pb2, model_pb2
+from server.catalog.catalog import Entry, Selection, State
+from server.catalog.servable import Classification
+from server.errors import InvalidRequestError
+from server.pipeline.decode import EncodedImage, ImageSource, RawPixels
+
+DEFAULT_TOP_K = 5
+MAX_TOP_K = 1000
+
+_RESIZE_RULES = {ResizeRule.CENTER_CROP: model_pb2.RESIZE_RULE_CENTER_CROP}
+_STATES = {
+    State.LOADING: model_pb2.MODEL_STATE_LOADING,
+    State.READY: model_pb2.MODEL_STATE_READY,
+    State.DRAINING: model_pb2.MODEL_STATE_DRAINING,
+    State.FAILED: model_pb2.MODEL_STATE_FAILED,
+}
+
+
+def selection(spec: common_pb2.ModelSpec) -> Selection:
+    """Which model version a message asks for.
+
+    Raises:
+        InvalidRequestError: A version or label is chosen and empty.
+    """
+    choice = spec.WhichOneof("version_choice")
+    if choice is not None and not getattr(spec, choice):
+        raise InvalidRequestError(f"model.{choice}", "must not be empty when it is set")
+    return Selection(spec.name, spec.version, spec.version_label)
+
+
+def image_source(image: classify_pb2.Image) -> ImageSource:
+    """The image of a request.
+
+    Raises:
+        InvalidRequestError: None is set, both are, or it is empty.
+    """
+    encoded, raw = image.HasField("encoded"), image.HasField("raw")
+    if encoded and raw:
+        raise InvalidRequestError("image", "must have one of encoded and raw, not both")
+    if encoded:
+        if not image.encoded:
+            raise InvalidRequestError("image.encoded", "is empty")
+        return EncodedImage(image.encoded, "image.encoded")
+    if raw:
+        return RawPixels(image.raw.data, image.raw.height, image.raw.width, "image.raw")
+    raise InvalidRequestError("image", "is missing: set encoded or raw")
+
+
+def top_k(request: classify_pb2.ClassifyRequest) -> int:
+    """How many labels are wanted.
+
+    Raises:
+        InvalidRequestError: Out of range.
+    """
+    if not request.HasField("top_k"):
+        return DEFAULT_TOP_K
+    if not 1 <= request.top_k <= MAX_TOP_K:
+        raise InvalidRequestError("top_k", f"must be from 1 to {MAX_TOP_K}, not {request.top_k}")
+    return request.top_k
+
+
+def min_score(request: classify_pb2.ClassifyRequest) -> float:
+    """The smallest score to return.
+
+    Raises:
+        InvalidRequestError: Out of range, NaN or infinite.
+    """
+    value = request.min_score
+    if not isfinite(value) or not 0.0 <= value <= 1.0:
+        raise InvalidRequestError("min_score", "must be from 0 to 1")
+    return value
+
+
+def response(
+    request_id: str, manifest: Manifest, answer: Classification, total_s: float
+) -> classify_pb2.ClassifyResponse:
+    """The answer as a message."""
+    return classify_pb2.ClassifyResponse(
+        request_id=request_id,
+        model_name=manifest.name,
+        model_version=str(manifest.version),
+        predictions=[
+            classify_pb2.Prediction(
+                index=prediction.index,
+                id=prediction.label.id,
+                display_name=prediction.label.display_name,
+                score=prediction.score,
+            )
+            for prediction in answer.predictions
+        ],
+        timings=classify_pb2.Timings(
+            decode_us=_microseconds(answer.decode_s),
+            queue_us=_microseconds(answer.queue_s),
+            engine_us=_microseconds(answer.engine_s),
+            total_us=_microseconds(total_s),
+            batch_size=answer.batch_size,
+        ),
+    )
+
+
+def model(entry: Entry, *, is_default: bool) -> model_pb2.Model:
+    """A model version as a message."""
+    message = model_pb2.Model(
+        name=entry.name,
+        version=str(entry.version),
+        is_default=is_default,
+        state=_STATES[entry.state],
+        state_reason=entry.reason,
+        version_labels=entry.labels,
+        digest=entry.digest,
+    )
+    if entry.manifest is not None:
+        _describe(message, entry.manifest)
+    return message
+
+
+def _describe(message: model_pb2.Model, manifest: Manifest) -> None:
+    message.labels.extend(
+        model_pb2.Label(index=index, id=label.id, display_name=label.display_name)
+        for index, label in enumerate(manifest.labels)
+    )
+    message.input.CopyFrom(_input(manifest.input))
+    message.network = manifest.network
+    created = Timestamp()
+    created.FromDatetime(manifest.created)
+    message.create_time.CopyFrom(created)
+    message.metrics.update({key: float(value) for key, value in manifest.metrics})
+
+
+def _input(spec: InputSpec) -> model_pb2.InputSpec:
+    return model_pb2.InputSpec(
+        height=spec.height,
+        width=spec.width,
+        resize_rule=_RESIZE_RULES[spec.resize_rule],
+        crop_fraction=spec.crop_fraction,
+    )
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)
