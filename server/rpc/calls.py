@@ -4,6 +4,8 @@ grpc would answer a message that does not parse with UNKNOWN, so handlers take
 bytes and parse themselves.
 """
 
+from __future__ import annotations  # grpc's handler types are generic in their stubs only
+
 import asyncio
 import re
 import uuid
@@ -40,6 +42,11 @@ def parse(kind: type[Request], data: bytes) -> Request:
     return message
 
 
+def serialize(message: Message) -> bytes:
+    """A message's bytes, for grpc."""
+    return message.SerializeToString()
+
+
 def accept_request_id(request_id: str) -> str:
     """The caller's id, checked, or a new one when it is empty.
 
@@ -61,7 +68,9 @@ def deadline_of(context: Context) -> float:
 
 async def end_with(context: Context, status: status_pb2.Status) -> None:
     """End the call with a status and its details."""
-    await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[arg-type]
+    # Experimental since 2019 and missing from the stubs.
+    abort = context.abort_with_status  # type: ignore[attr-defined]
+    await abort(rpc_status.to_status(status))
 
 
 def unary(
@@ -79,7 +88,7 @@ def unary(
             return None
 
     return grpc.unary_unary_rpc_method_handler(
-        handle,  # type: ignore[arg-type]
+        handle,
         request_deserializer=None,
-        response_serializer=Message.SerializeToString,
+        response_serializer=serialize,
     )

@@ -7,11 +7,9 @@ whole grace period.
 
 import asyncio
 
+import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import grpc
-
-ServingStatus = health_pb2.HealthCheckResponse.ServingStatus
 WatchContext = grpc.aio.ServicerContext[
     health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
 ]
@@ -23,7 +21,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self._services = {"", *services}
-        self._status: ServingStatus = health_pb2.HealthCheckResponse.NOT_SERVING
+        self._status: int = health_pb2.HealthCheckResponse.NOT_SERVING
         self._changed = asyncio.Condition()
         self._closed = False
 
@@ -41,7 +39,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             self._status = health_pb2.HealthCheckResponse.NOT_SERVING
             self._changed.notify_all()
 
-    async def Check(  # type: ignore[override]
+    async def Check(
         self, request: health_pb2.HealthCheckRequest, context: WatchContext
     ) -> health_pb2.HealthCheckResponse:
         """The status now; NOT_FOUND for an unknown service."""
@@ -49,11 +47,9 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "service is unknown")
         return health_pb2.HealthCheckResponse(status=self._status)
 
-    async def Watch(  # type: ignore[override]
-        self, request: health_pb2.HealthCheckRequest, context: WatchContext
-    ) -> None:
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: WatchContext) -> None:
         """The status now and whenever it changes; SERVICE_UNKNOWN for an unknown service."""
-        last: ServingStatus | None = None
+        last: int | None = None
         while True:
             status = self._of(request.service)
             if status != last:
@@ -65,7 +61,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
                 if self._of(request.service) == last:
                     await self._changed.wait()
 
-    def _of(self, service: str) -> ServingStatus:
+    def _of(self, service: str) -> int:
         if service in self._services:
             return self._status
         return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

@@ -1,5 +1,7 @@
 """ModelService."""
 
+from __future__ import annotations  # grpc's handler types are generic in their stubs only
+
 import grpc
 from google.protobuf.message import Message
 

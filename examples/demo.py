@@ -1,0 +1,53 @@
+"""Serve the bundled model, classify the bundled photos, stop: ``make demo``."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = ROOT / "examples" / "photos"
+ADDRESS = "127.0.0.1:50051"
+METRICS = "http://127.0.0.1:9090/metrics"
+_READY_S = 120
+_STOP_S = 60
+
+
+def main() -> int:
+    """Run the demo; returns 0 when every step worked."""
+    with tempfile.NamedTemporaryFile("w+", prefix="menagerie-", suffix=".log") as log:
+        server = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "server"], stderr=log, cwd=ROOT
+        )
+        try:
+            code = _classify(server)
+        finally:
+            server.terminate()
+            stopped = server.wait(timeout=_STOP_S)
+        if code != 0 or stopped != 0:
+            sys.stdout.write(f"The demo failed. The server's log:\n{Path(log.name).read_text()}\n")
+            return code or stopped
+    sys.stdout.write(
+        "The server has stopped. To keep one running: make serve\n"
+        f"Its metrics are then at {METRICS}\n"
+        "Classify your own: .venv/bin/python -m client classify photo.jpg\n"
+    )
+    return 0
+
+
+def _classify(server: subprocess.Popen[bytes]) -> int:
+    sys.stdout.write("Starting the server on the bundled model ...\n")
+    sys.stdout.flush()
+    waited = _client("health", "--wait", str(_READY_S))
+    if waited != 0 or server.poll() is not None:
+        return waited or 1
+    return _client("classify", str(PHOTOS), "--server", ADDRESS)
+
+
+def _client(*arguments: str) -> int:
+    command = [sys.executable, "-m", "client", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
