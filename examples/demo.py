@@ -16,9 +16,7 @@ _STOP_S = 60
 def main() -> int:
     """Run the demo; returns 0 when every step worked."""
     with tempfile.NamedTemporaryFile("w+", prefix="menagerie-", suffix=".log") as log:
-        server = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "server"], stderr=log, cwd=ROOT
-        )
+        server = subprocess.Popen([sys.executable, "-m", "server"], stderr=log, cwd=ROOT)
         try:
             code = _classify(server)
         finally:

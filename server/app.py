@@ -202,8 +202,18 @@ async def _drain(
     catalog: Catalog,
     draining: asyncio.Event,
 ) -> None:
-    """Stop in this order, so that balancers look away before calls are refused."""
+    """Stop in this order, so that no accepted call is lost.
+
+    Connections close last: gRPC cancels calls that reach a stopping server before a
+    handler has them, so for a moment handlers refuse them with UNAVAILABLE instead.
+    """
+    ends_at = asyncio.get_running_loop().time() + settings.grace_period_s
     await checks.close()
     draining.set()
-    await server.stop(settings.grace_period_s)
-    await catalog.drain()
+    try:
+        async with asyncio.timeout_at(ends_at):
+            await catalog.drain()
+            await asyncio.sleep(settings.lame_duck_s)
+    except TimeoutError:
+        log.warning("the grace period ended before all accepted requests were answered")
+    await server.stop(max(0.0, ends_at - asyncio.get_running_loop().time()))

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     grace_period_s: float = Field(
         default=30.0, ge=0, description="longest wait for accepted requests at shutdown, in seconds"
     )
+    lame_duck_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="how long to refuse calls before closing their connections, in seconds",
+    )
     reflection: bool = Field(default=False, description="serve gRPC reflection")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least important log line to write"

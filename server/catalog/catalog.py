@@ -16,7 +16,7 @@ from models.errors import ModelsError
 from models.manifest import VERSION_PATTERN, Manifest
 from models.repository import ModelRepository
 from server.catalog.servable import EngineOptions, Servable
-from server.errors import InvalidRequestError, NotFoundError, NotReadyError
+from server.errors import DrainingError, InvalidRequestError, NotFoundError, NotReadyError
 from server.pipeline.decode import DecodePool
 from server.telemetry.metrics import Metrics
 
@@ -155,9 +155,12 @@ class Catalog:
         Raises:
             NotFoundError: There is no such model, version or label.
             InvalidRequestError: The version is not a decimal integer.
-            NotReadyError: It takes no requests.
+            NotReadyError: It is loading or failed to load.
+            DrainingError: It is going away.
         """
         entry = self.resolve(selection)
+        if entry.state is State.DRAINING:
+            raise DrainingError("the server is shutting down and takes no new requests")
         if entry.servable is None or entry.state is not State.READY:
             raise NotReadyError(f"{entry.name} version {entry.version} is {entry.state}")
         return entry.servable

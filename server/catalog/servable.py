@@ -88,6 +88,9 @@ class Servable:
         self.dtype = str(engine.dtype).removeprefix("torch.")
         self._engine = engine
         self._lanes = lanes
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._decoder = decoder
         labels = (self.manifest.name, str(self.manifest.version))
         self._decode_seconds = metrics.decode_seconds.labels(*labels)
@@ -154,6 +157,24 @@ class Servable:
         Raises:
             ServingError: It cannot be answered; the class says why.
         """
+        self._active += 1
+        self._idle.clear()
+        try:
+            return await self._classify(source, top_k, min_score, deadline)
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Answer the accepted images and end the threads; the catalog sends no new ones."""
+        await self._idle.wait()
+        await self._batcher.drain()
+        self._lanes.shutdown()
+
+    async def _classify(
+        self, source: ImageSource, top_k: int, min_score: float, deadline: float
+    ) -> Classification:
         started = time.perf_counter()
         image = await self._decoder.decode(source, self.manifest.input)
         decode_s = time.perf_counter() - started
@@ -172,11 +193,6 @@ class Servable:
             engine_s=answer.run_s,
             batch_size=answer.batch_size,
         )
-
-    async def drain(self) -> None:
-        """Take no new images, answer the accepted ones, end the threads."""
-        await self._batcher.drain()
-        self._lanes.shutdown()
 
     async def _run_batch(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
         return await asyncio.get_running_loop().run_in_executor(

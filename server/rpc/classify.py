@@ -18,7 +18,15 @@ from proto.classify.v1 import classify_pb2
 from server.catalog.catalog import Catalog
 from server.errors import DrainingError, InvalidRequestError, TooManyItemsError
 from server.rpc import translate
-from server.rpc.calls import Context, accept_request_id, deadline_of, end_with, parse, serialize, unary
+from server.rpc.calls import (
+    Context,
+    accept_request_id,
+    deadline_of,
+    end_with,
+    parse,
+    serialize,
+    unary,
+)
 from server.rpc.status import status_of
 from server.telemetry.metrics import Metrics
 

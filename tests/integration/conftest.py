@@ -1,0 +1,70 @@
+"""A real server in a process of its own, on free ports, serving the bundled model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS = ROOT / "examples" / "photos"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its process, HOST:PORT for gRPC and for metrics."""
+
+    process: subprocess.Popen[str]
+    grpc: str
+    metrics: str
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def run_server(*flags: str) -> Iterator[Server]:
+    """Start ``python -m server`` with ``flags`` and wait until its log says it is ready."""
+    command = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0", *flags]
+    environment = {key: value for key, value in os.environ.items() if "MENAGERIE_" not in key}
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr is not None
+    lines = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            record = json.loads(line) if line.startswith("{") else {}
+            if record.get("message") == "ready":
+                yield Server(process, record["grpc"], record["metrics"])
+                break
+        else:
+            raise AssertionError("the server ended before it was ready:\n" + "".join(lines))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with run_server("--max-batch-size", "8", "--reflection") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cat() -> bytes:
+    return (PHOTOS / "cat.2000.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def dog() -> bytes:
+    return (PHOTOS / "dog.2000.jpg").read_bytes()
