@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat. Timings count as ratios within one run."""
