@@ -10,15 +10,13 @@ the ratio. Server, load generator and limit share the same cores.
 
 import argparse
 import asyncio
-import json
 import platform
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ import grpc
 import torch
 
 from benchmarks import resnet18
+from client import Client
 from models.image_header import ImageLimits
 from models.preprocess import preprocess
 from models.repository import ModelRepository
@@ -115,16 +114,15 @@ async def _closed_loop(address: str, photos: list[bytes], in_flight: int, second
 
 @contextmanager
 def _server(repository: str, *flags: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "server", "--repository", repository, "--port", "0"]
-    command += ["--metrics-port", "0", "--log-level", "info", *flags]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)  # noqa: S603
-    assert process.stderr is not None  # noqa: S101 - asked for with PIPE
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [sys.executable, "-m", "server", "--repository", repository, "--metrics-port", "0"]
+    command += ["--port", address.rpartition(":")[2], *flags]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # noqa: S603
     try:
-        lines = map(json.loads, process.stderr)
-        record = next(line for line in lines if line["message"] == "ready")
-        # A full pipe would stop the server.
-        threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
-        yield record["grpc"]
+        with Client(address) as client:
+            client.wait_until_serving(timeout_s=120)
+        yield address
     finally:
         process.terminate()
         process.wait()
