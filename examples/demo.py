@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PHOTOS = ROOT / "examples" / "photos"
+PHOTOS = Path("examples", "photos")  # relative to ROOT, as a person would type it
 ADDRESS = "127.0.0.1:50051"
 METRICS = "http://127.0.0.1:9090/metrics"
 _READY_S = 120

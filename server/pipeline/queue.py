@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from math import inf
 from typing import Generic, TypeVar
 
@@ -82,7 +83,7 @@ class BatchQueue(Generic[Item]):
         return ticket in self._levels.get(ticket.priority, ())
 
     def add(self, ticket: Ticket[Item]) -> None:
-        """Let a ticket wait."""
+        """Let a ticket wait. Tickets come in order of ``enqueued_at``."""
         self._levels.setdefault(ticket.priority, OrderedDict())[ticket] = None
         self._waiting += 1
 
@@ -98,7 +99,10 @@ class BatchQueue(Generic[Item]):
         return True
 
     def closes_at(self) -> float:
-        """When a free engine should take what waits, in clock seconds; inf when nothing does."""
+        """When a free engine should take what waits, in clock seconds; inf when nothing does.
+
+        Counts tickets past their deadline until they are removed, so it may be too early.
+        """
         if self._waiting == 0:
             return inf
         if self._waiting >= self._max_batch_size:
@@ -118,22 +122,28 @@ class BatchQueue(Generic[Item]):
         """
         if now < self.closes_at() and not draining:
             return None
-        reason = self._reason(draining=draining)
-        tickets: list[Ticket[Item]] = []
-        for ticket in self._by_urgency():
-            if len(tickets) == self._max_batch_size:
-                break
-            if ticket.deadline > now:
-                tickets.append(ticket)
+        alive = (ticket for ticket in self._by_urgency() if ticket.deadline > now)
+        tickets = list(islice(alive, self._max_batch_size))
+        reason = self._close_reason(tickets, now, draining=draining)
+        if reason is None:
+            return None
         for ticket in tickets:
             self.remove(ticket)
-        return Batch(tickets, reason) if tickets else None
+        return Batch(tickets, reason)
 
-    def _reason(self, *, draining: bool) -> CloseReason:
-        if self._waiting >= self._max_batch_size:
+    def _close_reason(
+        self, tickets: list[Ticket[Item]], now: float, *, draining: bool
+    ) -> CloseReason | None:
+        """Why these, as many living ones as fit, go now; None when they better wait."""
+        if len(tickets) == self._max_batch_size:
             return CloseReason.FULL
+        if not tickets:
+            return None
         if draining:
             return CloseReason.DRAIN
+        # The expired do not count: they neither fill a batch nor make it late.
+        if now < min(ticket.enqueued_at for ticket in tickets) + self._max_delay_s:
+            return None
         return CloseReason.DELAY if self._max_delay_s > 0 else CloseReason.IDLE
 
     def _by_urgency(self) -> Iterator[Ticket[Item]]:

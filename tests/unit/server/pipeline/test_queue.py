@@ -1,22 +1,124 @@
-"""The batching policy, with time as an argument."""
+"""The batching policy, with time as an argument, against a model that sorts a list."""
 
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from server.pipeline.queue import BatchQueue, CloseReason, Ticket
-
-sizes = st.integers(1, 6)
-delays = st.sampled_from([0.0, 0.5, 2.0])
-arrivals = st.lists(
-    st.tuples(st.floats(0, 5), st.integers(0, 2), st.sampled_from([inf, 1.0, 3.0])), max_size=30
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
 )
 
+from server.pipeline.queue import Batch, BatchQueue, CloseReason, Ticket
 
-@given(sizes, delays, arrivals, st.floats(0, 10))
-def test_a_batch_is_bounded_urgent_first_and_in_order(size, delay, items, wait) -> None:
+# Multiples of a power of two add up exactly.
+instants = st.integers(0, 40).map(lambda eighths: eighths / 8)
+delays = st.sampled_from([0.0, 0.5, 2.0])
+sizes = st.integers(1, 6)
+priorities = st.integers(0, 3)
+patience = st.one_of(st.just(inf), instants)
+
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class QueueAgainstModel(RuleBasedStateMachine):
+    """Any order of calls, the clock never going back."""
+
+    tickets: Bundle[Ticket[int]] = Bundle("tickets")
+
+    @initialize(size=sizes, delay=delays)
+    def create(self, size: int, delay: float) -> None:
+        self.queue: BatchQueue[int] = BatchQueue(size, delay)
+        self.size = size
+        self.delay = delay
+        self.now = 0.0
+        self.waiting: list[Ticket[int]] = []
+        self.gone: list[Ticket[int]] = []
+        self.added = 0
+
+    @rule(target=tickets, priority=priorities, patience=patience)
+    def add(self, priority: int, patience: float) -> Ticket[int]:
+        ticket = Ticket(self.added, self.now, priority, self.now + patience)
+        self.added += 1
+        self.queue.add(ticket)
+        self.waiting.append(ticket)
+        return ticket
+
+    @rule(ticket=tickets)
+    def remove(self, ticket: Ticket[int]) -> None:
+        assert self.queue.remove(ticket) == (ticket in self.waiting)
+        self.leave([ticket] if ticket in self.waiting else [])
+
+    @rule(seconds=instants)
+    def let_time_pass(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(draining=st.sampled_from([False, False, True]))
+    def take(self, draining: bool) -> None:
+        expected = self.expected_batch(draining=draining)
+        batch = self.queue.take(self.now, draining=draining)
+        assert batch == expected
+        self.leave(batch.tickets if batch is not None else [])
+
+    @rule()
+    def take_when_it_closes(self) -> None:
+        """What ``closes_at`` promises holds: at that time there is a batch, if anyone lives."""
+        self.now = max(self.now, self.queue.closes_at()) if self.waiting else self.now
+        batch = self.queue.take(self.now)
+        living = self.living()
+        if len(living) == len(self.waiting) > 0:
+            assert batch is not None
+        self.leave(batch.tickets if batch is not None else [])
+
+    @invariant()
+    def it_knows_who_waits(self) -> None:
+        assert len(self.queue) == len(self.waiting)
+        assert all(ticket in self.queue for ticket in self.waiting)
+        assert not any(ticket in self.queue for ticket in self.gone)
+
+    @invariant()
+    def it_closes_when_full_or_when_the_oldest_has_waited(self) -> None:
+        assert self.queue.closes_at() == self.expected_close(self.waiting)
+        # Those past their deadline may wake the caller early, never late.
+        assert self.queue.closes_at() <= self.expected_close(self.living())
+
+    def living(self) -> list[Ticket[int]]:
+        return [ticket for ticket in self.waiting if ticket.deadline > self.now]
+
+    def leave(self, tickets: list[Ticket[int]]) -> None:
+        self.waiting = [ticket for ticket in self.waiting if ticket not in tickets]
+        self.gone += tickets
+
+    def expected_close(self, tickets: list[Ticket[int]]) -> float:
+        if len(tickets) >= self.size:
+            return -inf
+        return min((ticket.enqueued_at for ticket in tickets), default=inf) + self.delay
+
+    def expected_batch(self, *, draining: bool) -> Batch[int] | None:
+        living = self.living()
+        if not living or (self.now < self.expected_close(living) and not draining):
+            return None
+        waited = CloseReason.DELAY if self.delay else CloseReason.IDLE
+        reason = CloseReason.DRAIN if draining else waited
+        in_order = sorted(living, key=lambda ticket: (ticket.priority, ticket.item))
+        return Batch(
+            in_order[: self.size], CloseReason.FULL if len(living) >= self.size else reason
+        )
+
+
+TestQueueAgainstModel = QueueAgainstModel.TestCase
+TestQueueAgainstModel.settings = settings(calm, max_examples=150, stateful_step_count=40)
+
+
+@calm
+@given(sizes, delays, st.lists(st.tuples(instants, priorities, patience), max_size=30), instants)
+def test_draining_takes_everyone_alive_once_urgent_first_and_in_order(
+    size: int, delay: float, items: list[tuple[float, int, float]], wait: float
+) -> None:
     queue: BatchQueue[int] = BatchQueue(size, delay)
     tickets = [
         Ticket(number, at, priority, at + patience)
@@ -34,42 +136,40 @@ def test_a_batch_is_bounded_urgent_first_and_in_order(size, delay, items, wait) 
     assert len(queue) == len(tickets) - len(alive)
 
 
-@given(sizes, delays, arrivals)
-def test_it_closes_when_full_or_when_the_oldest_has_waited(size, delay, items) -> None:
-    queue: BatchQueue[int] = BatchQueue(size, delay)
-    now = 0.0
-    for number, (at, priority, _) in enumerate(sorted(items)):
-        now = at
-        queue.add(Ticket(number, at, priority))
-    if not items:
-        assert queue.closes_at() == inf
-        assert queue.take(inf) is None
-        return
-    oldest = min(at for at, _, _ in items)
-    full = len(items) >= size
-    assert queue.closes_at() == (-inf if full else oldest + delay)
-    batch = queue.take(now)
-    assert (batch is not None) == (full or now >= oldest + delay)
-    if batch is not None:
-        waited = CloseReason.DELAY if delay else CloseReason.IDLE
-        assert batch.reason is (CloseReason.FULL if full else waited)
+def test_an_empty_queue_never_closes() -> None:
+    queue: BatchQueue[int] = BatchQueue(1)
+    assert queue.closes_at() == inf
+    assert queue.take(1e9) is None
+    assert queue.take(0.0, draining=True) is None
 
 
-def test_a_removed_ticket_is_never_taken() -> None:
+def test_equal_items_are_different_tickets() -> None:
     queue: BatchQueue[str] = BatchQueue(4)
-    stays, goes = Ticket("stays", 0.0), Ticket("goes", 0.0)
+    stays, goes = Ticket("same", 0.0), Ticket("same", 0.0)
     queue.add(stays)
     queue.add(goes)
     assert queue.remove(goes)
-    assert not queue.remove(goes)
     assert goes not in queue
-    batch = queue.take(0.0)
-    assert batch is not None
-    assert batch.tickets == [stays]
-    assert len(queue) == 0
+    assert queue.take(0.0) == Batch([stays], CloseReason.IDLE)
 
 
-@pytest.mark.parametrize(("size", "delay"), [(0, 0.0), (-1, 0.0), (1, -0.1)])
+def test_a_deadline_that_is_now_has_passed() -> None:
+    queue: BatchQueue[str] = BatchQueue(4)
+    queue.add(Ticket("late", 0.0, deadline=1.0))
+    assert queue.take(1.0) is None
+    assert len(queue) == 1
+
+
+def test_the_expired_do_not_fill_a_batch() -> None:
+    queue: BatchQueue[str] = BatchQueue(2, max_delay_s=5.0)
+    queue.add(Ticket("late", 0.0, deadline=1.0))
+    alive = Ticket("alive", 2.0)
+    queue.add(alive)
+    assert queue.take(2.0) is None
+    assert queue.take(7.0) == Batch([alive], CloseReason.DELAY)
+
+
+@pytest.mark.parametrize(("size", "delay"), [(0, 0.0), (-1, 0.0), (1, -0.1), (0, -1.0)])
 def test_senseless_limits_are_refused(size: int, delay: float) -> None:
     with pytest.raises(ValueError, match="must"):
         BatchQueue(size, delay)
