@@ -1,0 +1,50 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.trainer.photos import RECIPE
+from trainer.errors import RecipeError
+from trainer.networks import build
+from trainer.recipe import bundled_recipes, load_recipe
+
+
+@pytest.mark.parametrize("name", bundled_recipes())
+def test_bundled_recipes_are_valid_and_named_as_their_file(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_the_bundled_network_fits_its_artifact() -> None:
+    network = build(load_recipe("cats-vs-dogs-small").network, classes=2)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_914_514
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "key"),
+    [
+        ("epochs = 2", "epochs = 2\nepoch = 3", "fit.epoch"),
+        ("epochs = 2", "epochs = 0", "fit.epochs"),
+        ("epochs = 2", "", "fit.epochs"),
+        ("depths = .*", "depths = [1, 2]", "network"),
+        ('name = "tiny"', 'name = "../tiny"', "name"),
+        ("std = .*", "std = [0.0, 1.0, 1.0]", "input.std"),
+        ("validation_fraction = .*", "validation_fraction = 1.5", "data.validation_fraction"),
+    ],
+)
+def test_a_wrong_key_is_named(tmp_path: Path, pattern: str, replacement: str, key: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(re.sub(pattern, replacement, RECIPE.format(floor=0), count=1))
+    with pytest.raises(RecipeError, match=re.escape(f"  {key}")):
+        load_recipe(str(path))
+
+
+def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("name = ")
+    with pytest.raises(RecipeError, match="not a TOML file"):
+        load_recipe(str(path))
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match="cats-vs-dogs-small"):
+        load_recipe("nothing")
