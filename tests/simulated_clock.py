@@ -7,9 +7,11 @@ clock does not wait for threads.
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_TURNS_AT_ONE_TIME = 100_000
@@ -78,6 +80,11 @@ async def at_rest() -> None:
     await simulated_loop().rest()
 
 
+async def a_turn() -> None:
+    """Let the loop turn once."""
+    await asyncio.sleep(0)
+
+
 def run_simulated(main: Coroutine[object, object, T]) -> T:
     """Like ``asyncio.run``, on a simulated clock; errors that nobody handled fail it."""
     unhandled: list[dict[str, object]] = []
@@ -87,3 +94,13 @@ def run_simulated(main: Coroutine[object, object, T]) -> T:
         result = runner.run(main)
     assert not unhandled, unhandled
     return result
+
+
+def simulated(test: Callable[P, Coroutine[object, object, T]]) -> Callable[P, T]:
+    """Make an async test one that runs on the simulated clock."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_simulated(test(*args, **kwargs))
+
+    return run

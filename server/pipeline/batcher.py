@@ -8,10 +8,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
-from server.errors import DeadlineExpiredError, DrainingError, QueueFullError
+from server.errors import DeadlineExpiredError, DrainingError, EngineError, QueueFullError
 from server.pipeline.queue import Batch, BatchQueue, CloseReason, Ticket
 
 log = logging.getLogger(__name__)
@@ -177,36 +178,42 @@ class Batcher(Generic[Item, Result]):
             self._free_lanes -= 1
             task = self._loop.create_task(self._run(batch))
             self._running.add(task)
-            task.add_done_callback(self._lane_freed)
+            task.add_done_callback(partial(self._lane_freed, batch))
         due = self._queue.closes_at()
         if due < inf and not self._draining:
             self._dispatch_soon(due)
 
-    def _lane_freed(self, task: asyncio.Task[None]) -> None:
+    def _lane_freed(self, batch: Batch[Item], task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._free_lanes += 1
         self._dispatch()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the batch observer failed", exc_info=error)
+        # The callback, unlike the task, runs even if the task was cancelled before it began.
+        unanswered: Exception
+        if task.cancelled():
+            unanswered = DrainingError("the server stopped before the request was computed")
+        elif (error := task.exception()) is not None:
+            log.error("a batch did not end well", exc_info=error)
+            unanswered = EngineError("the result was lost")
+        else:
+            return
+        for ticket in batch.tickets:
+            self._settle(ticket, unanswered)
 
     async def _run(self, batch: Batch[Item]) -> None:
+        # A cancelled caller takes a turn of the loop to leave the queue, and may be taken then.
+        tickets = [ticket for ticket in batch.tickets if self._waiter(ticket) is not None]
+        if not tickets:
+            return
         started = self._loop.time()
-        try:
-            outcomes = await self._outcomes([ticket.item for ticket in batch.tickets])
-        except asyncio.CancelledError:
-            stopped = DrainingError("the server stopped before the request was computed")
-            for ticket in batch.tickets:
-                self._settle(ticket, stopped)
-            raise
+        outcomes = await self._outcomes([ticket.item for ticket in tickets])
         run_s = self._loop.time() - started
-        size = len(batch.tickets)
-        for ticket, outcome in zip(batch.tickets, outcomes, strict=True):
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._settle(ticket, outcome)
             else:
                 queue_s = started - ticket.enqueued_at
-                self._settle(ticket, Answer(outcome, queue_s, run_s, size))
-        self._on_batch(BatchRecord(size, run_s, batch.reason))
+                self._settle(ticket, Answer(outcome, queue_s, run_s, len(tickets)))
+        self._on_batch(BatchRecord(len(tickets), run_s, batch.reason))
 
     async def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:
         try:
@@ -227,10 +234,15 @@ class Batcher(Generic[Item, Result]):
             self._settle(ticket, DeadlineExpiredError("the deadline passed in the queue"))
 
     def _settle(self, ticket: Ticket[Item], outcome: Answer[Result] | Exception) -> None:
-        future = self._futures.get(ticket)
-        if future is None or future.done():  # the caller has gone
+        future = self._waiter(ticket)
+        if future is None:
             return
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+    def _waiter(self, ticket: Ticket[Item]) -> asyncio.Future[Answer[Result]] | None:
+        """Who still waits for this ticket; None when answered or gone."""
+        future = self._futures.get(ticket)
+        return None if future is None or future.done() else future

@@ -1,6 +1,7 @@
 """Recipe to published version through the real command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,26 +69,19 @@ def test_published_versions_are_whole_and_count_up(run: Path, data: Path, tmp_pa
     )
 
 
-def test_publish_refuses_what_is_below_the_floor(run: Path, data: Path, tmp_path: Path) -> None:
-    recipe = json.loads((run / "recipe.json").read_text())
+def test_publish_refuses_what_is_below_the_floor(run: Path, tmp_path: Path) -> None:
     strict = tmp_path / "run"
-    strict.mkdir()
-    for path in run.iterdir():
-        (strict / path.name).symlink_to(path)
-    (strict / "recipe.json").unlink()
-    (strict / "data.json").unlink()
-    record = json.loads((run / "data.json").read_text())
-    (strict / "data.json").write_text(json.dumps(record))
+    shutil.copytree(run, strict)
+    recipe = json.loads((run / "recipe.json").read_text())
     (strict / "recipe.json").write_text(json.dumps({**recipe, "minimum_accuracy": 1.0}))
-    swapped = tmp_path / "data"
-    write_photos(swapped)
-    for part in ("test",):
-        (swapped / part / "red").rename(swapped / part / "old")
-        (swapped / part / "blue").rename(swapped / part / "red")
-        (swapped / part / "old").rename(swapped / part / "blue")
+    # Test photos with their labels swapped: every right answer is wrong.
+    test = write_photos(tmp_path / "data") / "test"
+    (test / "red").rename(test / "was-red")
+    (test / "blue").rename(test / "red")
+    (test / "was-red").rename(test / "blue")
     zoo = tmp_path / "zoo"
     zoo.mkdir()
-    result = trainer("publish", strict, "--data", swapped, "--repository", zoo)
+    result = trainer("publish", strict, "--data", test.parent, "--repository", zoo)
     assert result.returncode == 3, result.stderr
     assert "refused: accuracy" in result.stderr
     assert ModelRepository(zoo).models() == []
