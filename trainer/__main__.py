@@ -54,10 +54,10 @@ def fit(
 @app.command()
 def evaluate(run: RunArgument, data: DataOption) -> None:
     """Score a run's best checkpoint on the recipe's test photos."""
-    from trainer.publish import candidate
     from trainer.run import Run
+    from trainer.score import score
 
-    metrics = candidate(Run(run), data).metrics
+    metrics = score(Run(run), data).metrics
     typer.echo(metrics.model_dump_json(indent=2))
 
 
@@ -68,12 +68,12 @@ def publish(
     repository: Annotated[Path, typer.Option(help="The model repository, a folder.")],
 ) -> None:
     """Publish a run's best checkpoint as the next version of its model."""
-    from trainer.publish import candidate
-    from trainer.publish import publish as publish_candidate
+    from trainer.publish import publish as publish_run
     from trainer.run import Run
+    from trainer.score import score
 
-    scored = candidate(Run(run), data)
-    version = publish_candidate(scored, ModelRepository(repository))
+    scored = score(Run(run), data)
+    version = publish_run(scored, ModelRepository(repository))
     typer.echo(
         f"published {scored.recipe.model} version {version}:"
         f" accuracy {scored.metrics.accuracy:.2%} on {scored.metrics.images} test photos"

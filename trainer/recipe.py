@@ -32,20 +32,45 @@ class LabelSpec(_Section):
 
 
 class DataSpec(_Section):
-    """``[data]``: folders of class folders, relative to ``--data``."""
+    """``[data]``: which photos, relative to ``--data``, and how they are split."""
 
-    train: tuple[str, ...] = Field(min_length=1)
-    """Folders whose photos are trained on."""
-    test: tuple[str, ...] = Field(min_length=1)
-    """Folders whose photos are scored at the end and decide nothing."""
+    dataset: Literal["cats-and-dogs-filtered", "animals10", "oxford-iiit-pet"] | None = None
+    """The public data set to fetch when ``--data`` is not given."""
+    layout: Literal["class-folders", "oxford-iiit-pet"] = "class-folders"
+    """One folder for each class, or images/ and annotations/ as Oxford-IIIT Pet has them."""
+    train: tuple[str, ...] = (".",)
+    """Class folders: folders whose photos are trained on."""
+    test: tuple[str, ...] = ()
+    """Class folders: folders whose photos are scored at the end and decide nothing."""
+    test_fraction: float = Field(default=0.0, ge=0.0, lt=0.9)
+    """Share of each class set aside as test photos where there is no test folder.
+    Oxford-IIIT Pet: 0 takes the official split, more a random one over all its photos."""
     validation_fraction: float = Field(gt=0.0, lt=0.5)
     """Share of each training class held out for choices and calibration."""
+    only_listed: bool = False
+    """Leave out class folders that ``[labels]`` does not name."""
     cache_side: int = Field(default=256, ge=32)
-    """Photos are kept in memory, decoded, with at most this short side in pixels."""
+    """Photos are kept decoded, with at most this short side in pixels."""
+
+    @model_validator(mode="after")
+    def _one_test_set(self) -> Self:
+        folders = self.layout == "class-folders"
+        if folders and bool(self.test) == (self.test_fraction > 0):
+            raise ValueError("give either test folders or a test_fraction")
+        if not folders and (self.test or self.train != (".",)):
+            raise ValueError(f"layout {self.layout} has no train and test folders")
+        return self
 
 
-class NetworkSpec(_Section):
-    """``[network]``: the architecture."""
+class _NetworkSpec(_Section):
+    weights: str = Field(default="none", min_length=1)
+    """What the body starts from: "imagenet", a local file, or "none"; ``--weights`` overrides."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the head's inputs dropped in training."""
+
+
+class SmallResNetSpec(_NetworkSpec):
+    """``[network]`` name "resnet": ours, of any depth and width."""
 
     name: Literal["resnet"]
     """Which network."""
@@ -53,8 +78,6 @@ class NetworkSpec(_Section):
     """Residual blocks per stage."""
     widths: tuple[int, ...] = Field(min_length=1)
     """Channels per stage."""
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of pooled features dropped in training."""
 
     @model_validator(mode="after")
     def _stages(self) -> Self:
@@ -63,9 +86,49 @@ class NetworkSpec(_Section):
         return self
 
 
+class ResNet9Spec(_NetworkSpec):
+    """``[network]`` name "resnet9": for small images, 6.6 million parameters at ten classes."""
+
+    name: Literal["resnet9"]
+    """Which network."""
+
+
+class Vgg16Spec(_NetworkSpec):
+    """``[network]`` name "vgg16": its convolutional base, average pooling, two dense layers."""
+
+    name: Literal["vgg16"]
+    """Which network."""
+    hidden: int = Field(default=512, ge=1)
+    """Units of the dense layer before the last."""
+
+
+class TorchvisionResNetSpec(_NetworkSpec):
+    """``[network]`` name "resnet18", "resnet34" or "resnet50", as in torchvision."""
+
+    name: Literal["resnet18", "resnet34", "resnet50"]
+    """Which network."""
+    imagenet: Literal["IMAGENET1K_V1", "IMAGENET1K_V2"] = "IMAGENET1K_V1"
+    """Which of torchvision's ImageNet weights "imagenet" means; V2 is of resnet50 only."""
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        if self.imagenet == "IMAGENET1K_V2" and self.name != "resnet50":
+            raise ValueError(f"torchvision has no IMAGENET1K_V2 weights for {self.name}")
+        return self
+
+
+NetworkSpec = Annotated[
+    SmallResNetSpec | ResNet9Spec | Vgg16Spec | TorchvisionResNetSpec,
+    Field(discriminator="name"),
+]
+"""``[network]``: the architecture."""
+
+
 class AugmentSpec(_Section):
     """``[augment]``: what happens to training photos only."""
 
+    crop_side: int | None = Field(default=None, ge=8)
+    """Side of the training crops in pixels; the input's where it is not given."""
     crop_scale: tuple[Share, Share] = (0.35, 1.0)
     """Random-resized crop: area range as a share of the photo."""
     flip: bool = True
@@ -78,33 +141,82 @@ class AugmentSpec(_Section):
     """MixUp's beta parameter (arXiv 1710.09412); 0 turns it off."""
     cutmix_alpha: float = Field(default=0.0, ge=0.0)
     """CutMix's beta parameter (arXiv 1905.04899); 0 turns it off."""
+    clean_epochs: int = Field(default=0, ge=0)
+    """Last epochs, in which photos are not mixed."""
 
 
 class FitSpec(_Section):
-    """``[fit]``: optimisation. AdamW or SGD under a one-cycle schedule (arXiv 1708.07120)."""
+    """``[fit]``: optimisation."""
 
     epochs: int = Field(ge=1)
     """Passes over the training photos."""
+    head_epochs: int = Field(default=0, ge=0)
+    """The first of them, in which the body is frozen and only the head learns."""
     batch_size: int = Field(ge=1)
-    """Photos per step."""
-    optimizer: Literal["adamw", "sgd"]
-    """AdamW, or SGD with Nesterov momentum 0.9."""
+    """Photos per step, over all processes."""
+    optimizer: Literal["adam", "adamw", "sgd"]
+    """Adam, AdamW, or SGD with Nesterov momentum 0.9."""
+    schedule: Literal["one-cycle", "plateau"] = "one-cycle"
+    """One cycle with cosine ends that moves with each step (arXiv 1708.07120), for the frozen
+    epochs and for the rest; or constant until the validation loss has stopped falling."""
     max_learning_rate: Positive
-    """Peak of the one-cycle schedule."""
+    """The head's, at its peak."""
+    head_learning_rate: Positive | None = None
+    """The head's peak while the body is frozen; max_learning_rate where it is not given."""
+    discrimination: float = Field(default=1.0, gt=0.0, le=1.0)
+    """The first layers' learning rate as a share of the head's, geometric in between
+    (discriminative fine-tuning, arXiv 1801.06146)."""
     warmup_fraction: Share = 0.2
-    """Share of the steps in which the learning rate rises."""
+    """One-cycle: share of the steps in which the learning rate rises."""
+    plateau_patience: int = Field(default=3, ge=1)
+    """Plateau: epochs without a smaller validation loss after which the rate falls."""
+    plateau_factor: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Plateau: what the rate is multiplied by."""
+    early_stopping_patience: int = Field(default=0, ge=0)
+    """Epochs without a smaller validation loss after which training stops; 0 turns it off."""
+    best: Literal["validation/loss", "validation/accuracy"] = "validation/loss"
+    """Which figure chooses the checkpoint that is kept as the best."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """On weights; biases and norms have none."""
     gradient_clip_norm: float = Field(default=0.0, ge=0.0)
-    """Largest gradient norm; 0 turns clipping off."""
+    """Largest gradient norm; 0 turns clipping by norm off."""
+    gradient_clip_value: float = Field(default=0.0, ge=0.0)
+    """Largest absolute gradient; 0 turns clipping by value off."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the target spread over all classes."""
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Decay of the exponential moving average of weights; 0 turns it off."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic, in Lightning's words."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Of weights, order and augmentation."""
+    deterministic: bool = False
+    """Only kernels that repeat to the bit; slower on a GPU."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.head_epochs >= self.epochs:
+            raise ValueError("head_epochs must leave at least one epoch for the whole network")
+        if self.schedule == "one-cycle" and self.early_stopping_patience:
+            raise ValueError("stopping early would skip the end of the one-cycle schedule")
+        if self.schedule == "plateau" and self.head_epochs:
+            raise ValueError("head_epochs needs the one-cycle schedule")
+        if self.gradient_clip_norm and self.gradient_clip_value:
+            raise ValueError("clip gradients by norm or by value, not both")
+        return self
+
+
+class BackgroundSpec(_Section):
+    """``[background]``: where the recipe comes from, for ``python -m trainer recipes``."""
+
+    source: str
+    """The system it follows."""
+    source_result: str
+    """What that system reports."""
+    target: str
+    """What the recipe is to reach."""
+    expected_time: str
+    """How long it takes, and on what."""
 
 
 class Recipe(_Section):
@@ -119,12 +231,20 @@ class Recipe(_Section):
     minimum_accuracy: Share = 0.0
     """``publish`` refuses a first version below this accuracy on the test photos."""
     labels: dict[str, LabelSpec] = Field(default_factory=dict)
-    """What class folders are called; a folder that is not listed keeps its name."""
+    """What class folders are called; a folder that is not listed keeps its name, and
+    folders with the same id are one class."""
+    background: BackgroundSpec | None = None
     data: DataSpec
     input: InputSpec
     network: NetworkSpec
     augment: AugmentSpec = AugmentSpec()
     fit: FitSpec
+
+    @model_validator(mode="after")
+    def _clean_epochs(self) -> Self:
+        if self.augment.clean_epochs > self.fit.epochs:
+            raise ValueError("augment.clean_epochs is more than fit.epochs")
+        return self
 
 
 def bundled_recipes() -> dict[str, Path]:

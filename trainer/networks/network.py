@@ -1,5 +1,8 @@
 """What every network offers."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 
@@ -21,3 +24,16 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Float [b, 3, h, w] to logits, float [b, classes]."""
         return self.head(self.features(x))
+
+    @torch.jit.unused
+    def body_stages(self) -> Sequence[nn.Module]:
+        """The modules of ``features`` from input to output: every parameter of the body once.
+
+        Discriminative learning rates follow this order.
+        """
+        raise NotImplementedError
+
+    @torch.jit.unused
+    def head_modules(self) -> Sequence[nn.Module]:
+        """The modules of ``head``: every parameter of the head once."""
+        raise NotImplementedError

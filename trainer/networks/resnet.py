@@ -7,6 +7,7 @@ in He et al., "Bag of Tricks" (arXiv 1812.01187), variants C and D.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from trainer.networks.network import Network
@@ -49,6 +50,16 @@ class ResNet(Network):
         """The last feature map to logits, float [b, classes]."""
         logits: Tensor = self.classifier(self.dropout(self.pool(features).flatten(1)))
         return logits
+
+    @torch.jit.unused
+    def body_stages(self) -> Sequence[nn.Module]:
+        """The stem and each block."""
+        return [self.stem, *self.blocks]
+
+    @torch.jit.unused
+    def head_modules(self) -> Sequence[nn.Module]:
+        """The linear layer."""
+        return [self.classifier]
 
 
 class BasicBlock(nn.Module):

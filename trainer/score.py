@@ -1,0 +1,117 @@
+"""A finished run's answers on its own held-out photos.
+
+What ``evaluate``, ``report``, ``compare`` and ``publish`` all start from: the
+best checkpoint, exported, run over the validation and the test photos, and
+calibrated on the former.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.manifest import Label, Metrics
+from trainer.data import EvaluationImages, catalogue, read_evaluation
+from trainer.evaluate import fit_temperature, measure
+from trainer.export import export, logits_of
+from trainer.recipe import Recipe
+from trainer.run import DataRecord, Run
+from trainer.task import ClassificationTask
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers on labelled photos.
+
+    Attributes:
+        images: The photos as the server would see them, with labels, paths and digests.
+        logits: float32 [n, classes].
+    """
+
+    images: EvaluationImages
+    logits: Tensor
+
+    def scores(self, temperature: float) -> Tensor:
+        """softmax(logits / temperature), float32 [n, classes]."""
+        return torch.softmax(self.logits / temperature, dim=1)
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A finished run and its answers.
+
+    Attributes:
+        run: Its folder.
+        recipe: As it was run.
+        data: What it was trained on.
+        labels: Id and display name of each class, in the order of the logits.
+        module: The best checkpoint, scripted: fp32, eval mode, on the CPU.
+        temperature: Fitted on the validation photos.
+        validation: Answers on the validation photos.
+        test: Answers on the test photos.
+        metrics: Figures on the test photos, after calibration.
+    """
+
+    run: Run
+    recipe: Recipe
+    data: DataRecord
+    labels: tuple[Label, ...]
+    module: torch.jit.ScriptModule
+    temperature: float
+    validation: Predictions
+    test: Predictions
+    metrics: Metrics
+
+
+def load_network(run: Run) -> ClassificationTask:
+    """The task of a run with the weights of its best checkpoint, on the CPU, in eval mode.
+
+    Raises:
+        RunError: The run has no checkpoint.
+    """
+    task = ClassificationTask(run.recipe(), len(run.data().classes))
+    checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
+    return task.eval()
+
+
+def score(run: Run, data: Path) -> ScoredRun:
+    """Export a run's best checkpoint and run it over the run's held-out photos.
+
+    Raises:
+        DataError: The photos cannot be read.
+        RunError: The run is not finished, or the data is not what it was trained on.
+    """
+    recipe, record = run.recipe(), run.data()
+    task = load_network(run)
+    module = export(task.normalize, task.network)
+    photos = catalogue(data, recipe.data, recipe.fit.seed)
+    validation = read_evaluation(photos.validation, recipe.input)
+    test = read_evaluation(photos.test, recipe.input)
+    validation_logits = logits_of(module, validation.inputs)
+    test_logits = logits_of(module, test.inputs)
+    temperature = fit_temperature(validation_logits, validation.labels)
+    return ScoredRun(
+        run=run,
+        recipe=recipe,
+        data=record,
+        labels=labels_of(recipe, record.classes),
+        module=module,
+        temperature=temperature,
+        validation=Predictions(validation, validation_logits),
+        test=Predictions(test, test_logits),
+        metrics=measure(test_logits, test.labels, temperature),
+    )
+
+
+def labels_of(recipe: Recipe, classes: tuple[str, ...]) -> tuple[Label, ...]:
+    """What the classes are called in answers."""
+    labels = []
+    for folder in classes:
+        spec = recipe.labels.get(folder)
+        if spec is None:
+            labels.append(Label(id=folder, display_name=folder.replace("_", " ").title()))
+        else:
+            labels.append(Label(id=spec.id, display_name=spec.display_name))
+    return tuple(labels)
