@@ -12,8 +12,8 @@ import typer
 
 from models.errors import ModelsError
 from models.repository import ModelRepository
-from trainer.errors import PublishError, TrainerError
-from trainer.recipe import bundled_recipes, load_recipe
+from trainer.errors import InterruptedRunError, PublishError, RecipeError, TrainerError
+from trainer.recipe import Recipe, bundled_recipes, load_recipe, parse_recipe
 
 app = typer.Typer(
     help="Train image classifiers and publish them.",
@@ -21,58 +21,126 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_REFUSED = 3
+_REFUSED, _INTERRUPTED = 3, 130
 
 DataOption = Annotated[
-    Path, typer.Option("--data", help="Folder that holds the recipe's data folders.")
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder or archive with the recipe's photos. Default: the recipe's public data set"
+        " (fit), or what the run trained on.",
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where archives are unpacked and decoded photos kept."
+        " Default: $MENAGERIE_CACHE, or menagerie in the user's cache folder."
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RECIPE]",
+        help="A bundled recipe's name or a TOML file. Default: settings chosen from the data.",
+    ),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(help="What the body starts from: imagenet, a .pth file, a run's folder, or none."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key: --set fit.epochs=3."),
+]
 
 
 @app.command()
 def recipes() -> None:
     """List the recipes that come with the trainer."""
     for name in bundled_recipes():
-        typer.echo(f"{name}: {load_recipe(name).description}")
+        recipe = load_recipe(name)
+        typer.echo(f"{name}: {recipe.description}")
+        if recipe.background is not None:
+            for title, text in recipe.background.model_dump().items():
+                typer.echo(f"    {title.replace('_', ' ')}: {text}")
 
 
 @app.command()
 def fit(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name or a TOML file.")
-    ],
-    data: DataOption,
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    overrides: SetOption = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="CSV file whose column 'path' names photos to leave out.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where runs go.")] = Path("runs"),
+    cache: CacheOption = None,
 ) -> None:
-    """Train a recipe and print the run's folder."""
-    from trainer.fit import fit as run_recipe
+    """Train a recipe, or any folder of class folders, and print the run's folder."""
+    if resume is not None and any((recipe, data, weights, overrides, exclude)):
+        raise typer.BadParameter("a run is resumed as it was begun: give --resume alone")
+    from trainer import fit as training
+    from trainer.data import default_cache
+    from trainer.run import Run
 
-    run = run_recipe(load_recipe(recipe), data, runs)
+    cache = cache or default_cache()
+    if resume is not None:
+        run = training.resume(Run(resume), cache)
+    else:
+        settings = _settings(recipe, data, weights, overrides or [])
+        run = training.fit(settings, data, runs, cache=cache, exclude=exclude)
     typer.echo(run.folder)
 
 
+@app.command("lr-find")
+def lr_find(
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    overrides: SetOption = None,
+    output: Annotated[Path, typer.Option(help="The plot, a PNG file.")] = Path("lr-find.png"),
+    cache: CacheOption = None,
+) -> None:
+    """Plot the loss over growing learning rates and suggest one."""
+    from trainer.data import default_cache
+    from trainer.lr_find import find_learning_rate
+
+    settings = _settings(recipe, data, weights, overrides or [])
+    suggestion = find_learning_rate(settings, data, output, cache or default_cache())
+    typer.echo(f"suggested max_learning_rate: {suggestion:.1e} (plot: {output})")
+
+
 @app.command()
-def evaluate(run: RunArgument, data: DataOption) -> None:
+def evaluate(run: RunArgument, data: DataOption = None, cache: CacheOption = None) -> None:
     """Score a run's best checkpoint on the recipe's test photos."""
+    from trainer.data import default_cache
     from trainer.run import Run
     from trainer.score import score
 
-    metrics = score(Run(run), data).metrics
+    metrics = score(Run(run), data, cache or default_cache()).metrics
     typer.echo(metrics.model_dump_json(indent=2))
 
 
 @app.command()
 def publish(
     run: RunArgument,
-    data: DataOption,
     repository: Annotated[Path, typer.Option(help="The model repository, a folder.")],
+    data: DataOption = None,
+    cache: CacheOption = None,
 ) -> None:
     """Publish a run's best checkpoint as the next version of its model."""
+    from trainer.data import default_cache
     from trainer.publish import publish as publish_run
     from trainer.run import Run
     from trainer.score import score
 
-    scored = score(Run(run), data)
+    scored = score(Run(run), data, cache or default_cache())
     version = publish_run(scored, ModelRepository(repository))
     typer.echo(
         f"published {scored.recipe.model} version {version}:"
@@ -80,11 +148,30 @@ def publish(
     )
 
 
+def _settings(
+    reference: str | None, data: Path | None, weights: str | None, overrides: list[str]
+) -> Recipe:
+    if weights is not None:
+        overrides = [*overrides, f"network.weights={weights}"]
+    if reference is not None:
+        return load_recipe(reference, overrides)
+    if data is None:
+        raise RecipeError("give a recipe, or --data DIR to train by the defaults")
+    from trainer.default_recipe import default_recipe
+    from trainer.recipe import override
+
+    document = default_recipe(data).model_dump(mode="json")
+    return parse_recipe(override(document, overrides), "the default recipe")
+
+
 def main() -> int:
     """Run the command line and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
+    except InterruptedRunError as error:
+        typer.echo(str(error), err=True)
+        return _INTERRUPTED
     except PublishError as error:
         typer.echo(f"refused: {error}", err=True)
         return _REFUSED

@@ -9,34 +9,41 @@ from torchvision.transforms import v2
 from models.manifest import InputSpec
 from trainer.data import TrainingImages
 from trainer.recipe import AugmentSpec
+from trainer.seeds import seed_of
 
 Batch = tuple[Tensor, Tensor]
 
 
 class AugmentedImages(Dataset[Batch]):
-    """Training photos, augmented anew each time.
+    """Training photos, augmented anew in each epoch.
 
-    Items are (uint8 [3, height, width], int64 []).
+    Items are (uint8 [3, side, side], int64 []), by (epoch, index): the same pair gives the
+    same pixels, whichever worker draws it.
     """
 
-    def __init__(self, source: TrainingImages, augment: AugmentSpec, spec: InputSpec) -> None:
-        self._images = [image.permute(1, 2, 0).numpy() for image in source.images]
-        self._labels = source.labels
+    def __init__(
+        self, source: TrainingImages, augment: AugmentSpec, spec: InputSpec, seed: int
+    ) -> None:
+        self._source = source
         self._transform = photo_transform(augment, spec)
+        self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._source.images)
 
-    def __getitem__(self, index: int) -> Batch:
-        image: Tensor = self._transform(Image.fromarray(self._images[index]))
-        return image, self._labels[index]
+    def __getitem__(self, position: tuple[int, int]) -> Batch:
+        epoch, index = position
+        photo = Image.fromarray(self._source.images[index].permute(1, 2, 0).numpy())
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed_of(self._seed, epoch, index))
+            image: Tensor = self._transform(photo)
+        return image, self._source.labels[index]
 
 
 def photo_transform(augment: AugmentSpec, spec: InputSpec) -> v2.Transform:
-    """From a PIL photo to uint8 [3, height, width]; PIL is three times faster than tensors here."""
-    steps: list[v2.Transform] = [
-        v2.RandomResizedCrop((spec.height, spec.width), scale=augment.crop_scale)
-    ]
+    """From a PIL photo to uint8 [3, side, side]; PIL is three times faster than tensors here."""
+    side = augment.crop_side or spec.height
+    steps: list[v2.Transform] = [v2.RandomResizedCrop((side, side), scale=augment.crop_scale)]
     if augment.flip:
         steps.append(v2.RandomHorizontalFlip())
     if augment.trivial:

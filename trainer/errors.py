@@ -5,9 +5,13 @@
     TrainerError
     ├── RecipeError     the recipe is missing, malformed or has an unknown key
     ├── DataError       the data folder cannot be trained on
+    ├── WeightsError    the weights to start from cannot be had or do not fit
     ├── RunError        the run folder is not one, or its training failed
+    │   └── InterruptedRunError  Ctrl-C; what was reached is kept
     └── PublishError    the artifact did not pass its checks
 """
+
+from pathlib import Path
 
 
 class TrainerError(Exception):
@@ -22,8 +26,27 @@ class DataError(TrainerError):
     """The data folder cannot be trained on."""
 
 
+class WeightsError(TrainerError):
+    """The weights to start from cannot be had or do not fit."""
+
+
 class RunError(TrainerError):
     """The run folder is not one, or its training failed."""
+
+
+class InterruptedRunError(RunError):
+    """Training was stopped by Ctrl-C.
+
+    Attributes:
+        folder: The run's folder.
+        resumable: Whether an epoch was finished, so that ``--resume`` can go on from it.
+    """
+
+    def __init__(self, folder: Path, *, resumable: bool) -> None:
+        self.folder = folder
+        self.resumable = resumable
+        kept = f"resume with --resume {folder}" if resumable else "no epoch was finished"
+        super().__init__(f"interrupted: {kept}")
 
 
 class PublishError(TrainerError):

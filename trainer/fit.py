@@ -1,66 +1,174 @@
-"""Run a recipe. The only file that drives Lightning's Trainer."""
+"""From a recipe and photos to a finished run."""
 
 import logging
-import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import (
-    Callback,
-    EMAWeightAveraging,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
-from pytorch_lightning.loggers import CSVLogger
-from torch.utils.data import DataLoader, TensorDataset
 
-from trainer.augment import AugmentedImages, Batch
 from trainer.data import (
     Catalogue,
     EvaluationImages,
     TrainingImages,
     catalogue,
+    default_cache,
     fingerprint,
     read_evaluation,
     read_training,
+    resolve_data,
     without_duplicates,
 )
 from trainer.errors import RunError
+from trainer.history import rewind_history
+from trainer.loop import train
+from trainer.networks.weights import load_weights
+from trainer.processes import Processes, processes
 from trainer.recipe import Recipe
 from trainer.run import DataRecord, Run, create_run
 from trainer.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 128
-_MAX_WORKERS = 8
+
+@dataclass(frozen=True)
+class Prepared:
+    """Photos, ready to train on.
+
+    Attributes:
+        training: Photos to train on.
+        validation: Photos that choose the best checkpoint.
+        record: What they are, for the run's folder.
+    """
+
+    training: TrainingImages
+    validation: EvaluationImages
+    record: DataRecord
 
 
-def fit(recipe: Recipe, data: Path, runs: Path) -> Run:
-    """Train ``recipe`` on the photos below ``data``; the run's folder goes below ``runs``.
+def fit(
+    recipe: Recipe,
+    data: Path | None,
+    runs: Path,
+    *,
+    cache: Path | None = None,
+    exclude: Path | None = None,
+) -> Run:
+    """Train ``recipe``; the run's folder goes below ``runs``.
+
+    Under torchrun, all its processes train together.
+
+    Args:
+        recipe: What to do.
+        data: A folder or an archive; the recipe's public data set where it is not given.
+        runs: Made where it is missing.
+        cache: Where archives are unpacked and decoded photos kept; in memory where not given.
+        exclude: CSV file whose column ``path`` names photos to leave out.
 
     Raises:
         DataError: The data cannot be trained on.
-        RunError: The loss became NaN or infinite.
+        WeightsError: The weights to start from cannot be had.
+        RunError: The loss became NaN or infinite, the folder cannot be written, or Ctrl-C.
     """
-    lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
-    photos = catalogue(data, recipe.data, recipe.fit.seed)
-    test = read_evaluation(photos.test, recipe.input)
+    with processes() as together:
+        lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
+        with together.first_goes_first():
+            root = resolve_data(data, recipe.data, cache or default_cache())
+            prepared = prepare(recipe, root, cache, exclude)
+        task = ClassificationTask(recipe, len(prepared.record.classes))
+        weights = load_weights(task.network, recipe.network)
+        log.info("%d tensors of the body are from %s", weights.loaded, weights.origin)
+        run = _new_run(recipe, prepared.record, runs, exclude, together)
+        try:
+            train(task, prepared.training, prepared.validation, run, together=together)
+        except BaseException:
+            _remove_if_empty(run)
+            raise
+        return run
+
+
+def resume(run: Run, cache: Path | None = None) -> Run:
+    """Go on with a run that was stopped or killed, from its last finished epoch.
+
+    The weights at the end are those of a run that was never stopped.
+
+    Raises:
+        DataError: The data cannot be read any more.
+        RunError: The run has no checkpoint, its data has changed, or training failed.
+    """
+    recipe, record = run.recipe(), run.data()
+    finished = finished_epochs(run)
+    if finished >= recipe.fit.epochs:
+        return run
+    with processes() as together:
+        lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
+        with together.first_goes_first():
+            prepared = prepare(recipe, Path(record.root), cache, run.exclude)
+        if prepared.record.fingerprint != record.fingerprint:
+            raise RunError(f"{record.root} is not what {run.folder} was trained on")
+        if together.first:
+            rewind_history(run.folder / "metrics.csv", finished)
+        task = ClassificationTask(recipe, len(record.classes))
+        train(task, prepared.training, prepared.validation, run, resume=True, together=together)
+        return run
+
+
+def prepare(recipe: Recipe, root: Path, cache: Path | None, exclude: Path | None) -> Prepared:
+    """Find, check, split and read the photos of a recipe.
+
+    Raises:
+        DataError: The data cannot be trained on.
+    """
+    photos = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=exclude)
+    test = read_evaluation(photos.test, recipe.input, cache)
+    validation = read_evaluation(photos.validation, recipe.input, cache)
     training, duplicates = without_duplicates(
-        read_training(photos.train, recipe.data.cache_side), set(test.digests)
+        read_training(photos.train, recipe.data.cache_side, cache),
+        {*test.digests, *validation.digests},
     )
-    validation = read_evaluation(photos.validation, recipe.input)
-    run = create_run(runs, recipe)
-    record = _record(data, photos, training, validation, duplicates)
-    run.write("data.json", record.model_dump_json(indent=2))
-    task = ClassificationTask(recipe, len(photos.classes))
-    _train(run, task, training, validation)
+    record = _record(root, photos, training, validation, duplicates)
+    return Prepared(training, validation, record)
+
+
+def finished_epochs(run: Run) -> int:
+    """How many epochs the run's last checkpoint has behind it.
+
+    Raises:
+        RunError: The run has no checkpoint.
+    """
+    try:
+        checkpoint = torch.load(run.last_checkpoint, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RunError(f"{run.folder} has no checkpoint to resume from") from error
+    return int(checkpoint["epoch"]) + 1
+
+
+def _new_run(
+    recipe: Recipe, record: DataRecord, runs: Path, exclude: Path | None, together: Processes
+) -> Run:
+    """The run's folder, made by the first process and known to all."""
+    if not together.first:
+        return Run(Path(together.share("")))
+    try:
+        run = create_run(runs, recipe)
+        run.write("data.json", record.model_dump_json(indent=2))
+        if exclude is not None:
+            shutil.copyfile(exclude, run.folder / "exclude.csv")
+    except OSError as error:
+        raise RunError(f"{runs} cannot be written: {error.strerror}") from error
+    together.share(str(run.folder))
     return run
 
 
+def _remove_if_empty(run: Run) -> None:
+    """A run that failed before its first checkpoint is of no use to anybody."""
+    if not run.last_checkpoint.is_file():
+        shutil.rmtree(run.folder, ignore_errors=True)
+
+
 def _record(
-    data: Path,
+    root: Path,
     photos: Catalogue,
     training: TrainingImages,
     validation: EvaluationImages,
@@ -70,7 +178,7 @@ def _record(
     for item in unreadable:
         log.warning("left out %s: it %s", item.path, item.reason)
     return DataRecord(
-        root=str(data),
+        root=str(root.resolve()),
         classes=photos.classes,
         train_images=len(training.images),
         validation_images=len(validation.paths),
@@ -79,59 +187,3 @@ def _record(
         unreadable={str(item.path): item.reason for item in unreadable},
         duplicates_left_out=duplicates,
     )
-
-
-def _train(
-    run: Run, task: ClassificationTask, training: TrainingImages, validation: EvaluationImages
-) -> None:
-    fit_spec = task.recipe.fit
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=fit_spec.epochs,
-        precision=fit_spec.precision,
-        gradient_clip_val=fit_spec.gradient_clip_norm or None,
-        callbacks=_callbacks(run, task.recipe),
-        logger=CSVLogger(run.folder.parent, name="", version=run.folder.name),
-        enable_model_summary=False,
-        detect_anomaly=False,
-    )
-    trainer.fit(task, _training_loader(task.recipe, training), _evaluation_loader(validation))
-    loss = trainer.callback_metrics["train/loss"]
-    if not torch.isfinite(loss):
-        raise RunError(f"the training loss became {loss.item()}; try a smaller max_learning_rate")
-
-
-def _callbacks(run: Run, recipe: Recipe) -> list[Callback]:
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            run.checkpoints,
-            filename="best",
-            monitor="validation/loss",
-            mode="min",
-            save_last=True,
-            enable_version_counter=False,
-        ),
-        LearningRateMonitor("epoch"),
-    ]
-    if recipe.fit.ema_decay > 0:
-        # The callback evaluates and saves the averaged weights.
-        callbacks.append(EMAWeightAveraging(decay=recipe.fit.ema_decay))
-    return callbacks
-
-
-def _training_loader(recipe: Recipe, training: TrainingImages) -> DataLoader[Batch]:
-    workers = min(_MAX_WORKERS, os.cpu_count() or 1)
-    return DataLoader(
-        AugmentedImages(training, recipe.augment, recipe.input),
-        batch_size=recipe.fit.batch_size,
-        shuffle=True,
-        drop_last=len(training.images) >= recipe.fit.batch_size,
-        num_workers=workers,
-        persistent_workers=True,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def _evaluation_loader(images: EvaluationImages) -> DataLoader[tuple[torch.Tensor, ...]]:
-    return DataLoader(TensorDataset(images.inputs, images.labels), batch_size=EVALUATION_BATCH)

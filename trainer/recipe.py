@@ -5,6 +5,8 @@ artifact contract and pydantic.
 """
 
 import tomllib
+from collections.abc import Sequence
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -253,8 +255,12 @@ def bundled_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_recipe(reference: str) -> Recipe:
+def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by the name of a bundled one or by the path of a TOML file.
+
+    Args:
+        reference: Name or path.
+        overrides: ``key=value`` each, for example ``fit.epochs=3``; values as in TOML.
 
     Raises:
         RecipeError: No such recipe, not TOML, or a key is unknown or out of range.
@@ -270,7 +276,37 @@ def load_recipe(reference: str) -> Recipe:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not a TOML file: {error}") from error
-    return parse_recipe(document, str(path))
+    return parse_recipe(override(document, overrides), str(path))
+
+
+def override(document: dict[str, object], overrides: Sequence[str]) -> dict[str, object]:
+    """A copy of a recipe document with keys replaced or added.
+
+    Raises:
+        RecipeError: An override is not ``key=value``, or its key goes through a value.
+    """
+    result = deepcopy(document)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        *sections, name = key.strip().split(".")
+        if not (equals and name):
+            raise RecipeError(f"--set takes key=value, for example fit.epochs=3, not {text!r}")
+        section = result
+        for part in sections:
+            inner = section.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise RecipeError(f"--set {text}: {part} is not a section")
+            section = inner
+        section[name] = _toml_value(value)
+    return result
+
+
+def _toml_value(text: str) -> object:
+    """A TOML value; what is none is a string, so that a path needs no quotes in quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def parse_recipe(document: dict[str, object], origin: str) -> Recipe:

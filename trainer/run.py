@@ -2,7 +2,7 @@
 
 ``runs/<recipe>/<time>/`` holds ``recipe.json`` (resolved), ``environment.json``,
 ``data.json`` (classes, fingerprint, what was left out), ``metrics.csv`` and
-``checkpoints/``.
+``tensorboard/`` (what was logged), and ``checkpoints/`` (``best.ckpt``, ``last.ckpt``).
 """
 
 import json
@@ -24,14 +24,14 @@ class DataRecord(BaseModel):
     """What a run trained on.
 
     Attributes:
-        root: The data folder as given.
-        classes: Folder names in the order of the labels.
+        root: The data folder, absolute.
+        classes: Ids in the order of the labels.
         train_images: How many were trained on.
         validation_images: How many were held out.
         fingerprint: SHA-256 over the training images' digests.
         train_digests: SHA-256 of each training image, sorted.
         unreadable: Files left out, with the reason.
-        duplicates_left_out: Training files that also stand among the test files.
+        duplicates_left_out: Training files that also stand among the held-out files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +56,17 @@ class Run:
     def checkpoints(self) -> Path:
         """Where Lightning keeps ``best.ckpt`` and ``last.ckpt``."""
         return self.folder / "checkpoints"
+
+    @property
+    def exclude(self) -> Path | None:
+        """The list of photos that were left out on request, if there is one."""
+        path = self.folder / "exclude.csv"
+        return path if path.is_file() else None
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The checkpoint of the last finished epoch, from which a run is resumed."""
+        return self.checkpoints / "last.ckpt"
 
     @property
     def best_checkpoint(self) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.manifest import Label, Metrics
-from trainer.data import EvaluationImages, catalogue, read_evaluation
+from trainer.data import EvaluationImages, catalogue, default_cache, read_evaluation, resolve_data
 from trainer.evaluate import fit_temperature, measure
 from trainer.export import export, logits_of
 from trainer.recipe import Recipe
@@ -76,8 +76,13 @@ def load_network(run: Run) -> ClassificationTask:
     return task.eval()
 
 
-def score(run: Run, data: Path) -> ScoredRun:
+def score(run: Run, data: Path | None = None, cache: Path | None = None) -> ScoredRun:
     """Export a run's best checkpoint and run it over the run's held-out photos.
+
+    Args:
+        run: A finished run.
+        data: A folder or an archive; what the run trained on where it is not given.
+        cache: Where archives are unpacked and decoded photos kept; in memory where not given.
 
     Raises:
         DataError: The photos cannot be read.
@@ -86,9 +91,12 @@ def score(run: Run, data: Path) -> ScoredRun:
     recipe, record = run.recipe(), run.data()
     task = load_network(run)
     module = export(task.normalize, task.network)
-    photos = catalogue(data, recipe.data, recipe.fit.seed)
-    validation = read_evaluation(photos.validation, recipe.input)
-    test = read_evaluation(photos.test, recipe.input)
+    root = resolve_data(data or Path(record.root), recipe.data, cache or default_cache())
+    photos = catalogue(
+        root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=run.exclude
+    )
+    validation = read_evaluation(photos.validation, recipe.input, cache)
+    test = read_evaluation(photos.test, recipe.input, cache)
     validation_logits = logits_of(module, validation.inputs)
     test_logits = logits_of(module, test.inputs)
     temperature = fit_temperature(validation_logits, validation.labels)
@@ -106,12 +114,16 @@ def score(run: Run, data: Path) -> ScoredRun:
 
 
 def labels_of(recipe: Recipe, classes: tuple[str, ...]) -> tuple[Label, ...]:
-    """What the classes are called in answers."""
-    labels = []
-    for folder in classes:
-        spec = recipe.labels.get(folder)
-        if spec is None:
-            labels.append(Label(id=folder, display_name=folder.replace("_", " ").title()))
-        else:
-            labels.append(Label(id=spec.id, display_name=spec.display_name))
-    return tuple(labels)
+    """What the classes are called in answers.
+
+    Args:
+        recipe: Names them.
+        classes: Ids; runs of earlier releases have class folders here.
+    """
+    specs = {spec.id: spec for spec in recipe.labels.values()} | recipe.labels
+    return tuple(
+        Label(id=specs[name].id, display_name=specs[name].display_name)
+        if name in specs
+        else Label(id=name, display_name=name.replace("_", " ").title())
+        for name in classes
+    )

@@ -1,20 +1,22 @@
 """The training step: what is optimised, how, and what is measured meanwhile."""
 
-from collections.abc import Iterable
 from typing import cast
 
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from trainer.augment import Batch, mix
 from trainer.networks import build
 from trainer.normalize import Normalize
-from trainer.recipe import FitSpec, Recipe
+from trainer.optimizer import optimizer_of
+from trainer.recipe import Recipe
+from trainer.schedule import Phases
+from trainer.seeds import seed_of
 
 
 class ClassificationTask(lightning.LightningModule):
@@ -29,16 +31,40 @@ class ClassificationTask(lightning.LightningModule):
         self.classes = classes
         self.normalize = Normalize(recipe.input.mean, recipe.input.std)
         self.network = build(recipe.network, classes).to(memory_format=torch.channels_last)
+        self.training_accuracy = MulticlassAccuracy(classes, average="micro")
         self.validation_accuracy = MulticlassAccuracy(classes, average="micro")
+
+    @property
+    def body_is_frozen(self) -> bool:
+        """Whether only the head learns in this epoch."""
+        return self.current_epoch < self.recipe.fit.head_epochs
+
+    def on_train_epoch_start(self) -> None:
+        """Keep the batch norms of a frozen body as they are."""
+        if self.body_is_frozen:
+            for stage in self.network.body_stages():
+                stage.eval()
+        else:
+            self.network.train()
+
+    def on_train_batch_start(self, _batch: Batch, _index: int) -> None:
+        """Draw dropout and mixing from the seed and the step alone, so that resuming repeats it."""
+        torch.manual_seed(seed_of(self.recipe.fit.seed, self.global_step, self.global_rank))
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """One step's loss, a scalar."""
         images, labels = batch
-        inputs, targets = mix(self.normalize(images), labels, self.recipe.augment, self.classes)
+        inputs, targets = self._mixed(self.normalize(images), labels)
+        logits = self._logits(inputs)
         loss = nn.functional.cross_entropy(
-            self._logits(inputs), targets, label_smoothing=self.recipe.fit.label_smoothing
+            logits, targets, label_smoothing=self.recipe.fit.label_smoothing
         )
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
+        self.training_accuracy(logits, labels)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[-1]["lr"])
+        self.log("train/step_loss", loss)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True)
+        # Of mixed photos, the label they show most of may not be the one they are listed under.
+        self.log("train/accuracy", self.training_accuracy, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, _index: int) -> None:
@@ -46,38 +72,48 @@ class ClassificationTask(lightning.LightningModule):
         images, labels = batch
         logits = self._logits(self.normalize(images)).float()
         self.validation_accuracy(logits, labels)
-        self.log("validation/loss", nn.functional.cross_entropy(logits, labels), prog_bar=True)
-        self.log("validation/accuracy", self.validation_accuracy, prog_bar=True)
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.log("validation/loss", loss, sync_dist=True)
+        self.log("validation/accuracy", self.validation_accuracy)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW or SGD under a one-cycle schedule that moves with each step."""
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+        """The recipe's optimiser; under one-cycle, with a schedule that moves with each step."""
         fit = self.recipe.fit
-        optimizer = _optimizer(fit, self.network)
-        schedule = OneCycleLR(
-            optimizer,
-            max_lr=fit.max_learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=fit.warmup_fraction,
+        optimizer = optimizer_of(fit, self.network)
+        if fit.schedule == "plateau":
+            return optimizer  # trainer.callbacks.Plateau lowers its rates
+        phases = self._phases()
+        parts = [group["part"] for group in optimizer.param_groups]
+        schedule = LambdaLR(
+            optimizer, [phases.head if part == "head" else phases.body for part in parts]
         )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def _phases(self) -> Phases:
+        fit = self.recipe.fit
+        total = int(self.trainer.estimated_stepping_batches)
+        return Phases(
+            head_steps=total // fit.epochs * fit.head_epochs,
+            total_steps=total,
+            warmup=fit.warmup_fraction,
+            head_peak=(fit.head_learning_rate or fit.max_learning_rate) / fit.max_learning_rate,
+        )
+
+    def _mixed(self, inputs: Tensor, labels: Tensor) -> Batch:
+        augment = self.recipe.augment
+        if self.current_epoch >= self.recipe.fit.epochs - augment.clean_epochs:
+            return inputs, labels
+        return mix(inputs, labels, augment, self.classes)
+
     def _logits(self, inputs: Tensor) -> Tensor:
-        return cast(Tensor, self.network(inputs.contiguous(memory_format=torch.channels_last)))
-
-
-def _optimizer(fit: FitSpec, network: nn.Module) -> Optimizer:
-    groups = [
-        {"params": _select(network, decayed=True), "weight_decay": fit.weight_decay},
-        {"params": _select(network, decayed=False), "weight_decay": 0.0},
-    ]
-    if fit.optimizer == "sgd":
-        return SGD(groups, lr=fit.max_learning_rate, momentum=0.9, nesterov=True)
-    return AdamW(groups, lr=fit.max_learning_rate)
-
-
-def _select(network: nn.Module, *, decayed: bool) -> Iterable[nn.Parameter]:
-    """Weights of convolutions and linear layers have more than one dimension."""
-    return [parameter for parameter in network.parameters() if (parameter.ndim > 1) == decayed]
+        laid_out = inputs.contiguous(memory_format=torch.channels_last)
+        if self.training and self.body_is_frozen:
+            # No gradient reaches the body, so nothing of it is computed backwards. Switching
+            # requires_grad instead would leave it out of DDP's reduction for good.
+            with torch.no_grad():
+                features = self.network.features(laid_out)
+            return self.network.head(features)
+        return cast(Tensor, self.network(laid_out))

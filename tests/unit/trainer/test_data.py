@@ -72,7 +72,7 @@ def test_a_missing_folder_is_named(root: Path, recipe: Recipe) -> None:
 
 def test_one_class_is_not_enough(root: Path, recipe: Recipe) -> None:
     shutil.rmtree(root / "train" / "red")
-    with pytest.raises(DataError, match="1 class folder"):
+    with pytest.raises(DataError, match="1 class"):
         catalogue(root, recipe.data, 0)
 
 

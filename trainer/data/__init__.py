@@ -1,0 +1,39 @@
+"""Labelled photos: fetched, found, split, checked and kept ready.
+
+::
+
+    sources     a folder, an archive or a download   -> a folder
+    layouts     a folder                             -> photos and their classes
+    catalogue   those                                -> training, validation and test photos
+    pack        photos                               -> decoded pixels, shared through a file
+    images      decoded pixels                       -> what training and scoring take
+"""
+
+from trainer.data.catalogue import Catalogue, Photo, catalogue
+from trainer.data.images import (
+    EvaluationImages,
+    TrainingImages,
+    fingerprint,
+    read_evaluation,
+    read_training,
+    without_duplicates,
+)
+from trainer.data.layouts import class_photos
+from trainer.data.pack import Unreadable
+from trainer.data.sources import default_cache, resolve_data
+
+__all__ = [
+    "Catalogue",
+    "EvaluationImages",
+    "Photo",
+    "TrainingImages",
+    "Unreadable",
+    "catalogue",
+    "class_photos",
+    "default_cache",
+    "fingerprint",
+    "read_evaluation",
+    "read_training",
+    "resolve_data",
+    "without_duplicates",
+]

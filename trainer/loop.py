@@ -1,0 +1,193 @@
+"""Drive Lightning: the only file that builds its Trainer."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+import pytorch_lightning as lightning
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+)
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.tuner.lr_finder import _LRFinder
+from pytorch_lightning.tuner.tuning import Tuner
+
+from trainer.callbacks import LossGuard, Plateau, WaitMeter
+from trainer.data import EvaluationImages, TrainingImages
+from trainer.errors import InterruptedRunError, RunError
+from trainer.history import HistoryLogger
+from trainer.loaders import evaluation_loader, training_loader
+from trainer.processes import Processes
+from trainer.progress import Progress
+from trainer.recipe import FitSpec, Recipe
+from trainer.run import Run
+from trainer.task import ClassificationTask
+
+ALONE = Processes(world=1, local=1, rank=0)
+
+
+def train(
+    task: ClassificationTask,
+    training: TrainingImages,
+    validation: EvaluationImages,
+    run: Run,
+    *,
+    resume: bool = False,
+    together: Processes = ALONE,
+) -> None:
+    """Train ``task`` as its recipe says; checkpoints and logs go to the run's folder.
+
+    Args:
+        task: With the weights to start from.
+        training: Photos to train on.
+        validation: Photos that choose the best checkpoint.
+        run: Its folder exists already.
+        resume: Go on from the run's last checkpoint.
+        together: The processes that train together.
+
+    Raises:
+        RunError: The loss became NaN or infinite.
+        InterruptedRunError: Ctrl-C; the checkpoints so far are kept.
+    """
+    recipe = task.recipe
+    trainer = _lightning(recipe.fit, together, _callbacks(run, recipe), _loggers(run))
+    with _filtered_warnings(), _interruptible(trainer, run):
+        trainer.fit(
+            task,
+            training_loader(recipe, training, together.world, together.rank),
+            evaluation_loader(validation),
+            ckpt_path=str(run.last_checkpoint) if resume else None,
+            weights_only=True,  # a checkpoint is data, never code
+        )
+
+
+def range_test(
+    task: ClassificationTask,
+    training: TrainingImages,
+    lowest: float,
+    highest: float,
+    steps: int,
+) -> _LRFinder:
+    """Train for ``steps`` steps at learning rates that grow from ``lowest`` to ``highest``.
+
+    Raises:
+        RunError: The loss could not be followed.
+    """
+    with TemporaryDirectory() as folder, _filtered_warnings():
+        trainer = lightning.Trainer(
+            accelerator="auto",
+            devices=1,
+            precision=task.recipe.fit.precision,
+            default_root_dir=folder,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        found = Tuner(trainer).lr_find(
+            task,
+            training_loader(task.recipe, training),
+            min_lr=lowest,
+            max_lr=highest,
+            num_training=steps,
+            update_attr=False,
+        )
+    if found is None:
+        raise RunError("the learning-rate range test was cut short")
+    return found
+
+
+def _lightning(
+    fit: FitSpec, together: Processes, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> lightning.Trainer:
+    clip, by = fit.gradient_clip_norm, "norm"
+    if fit.gradient_clip_value:
+        clip, by = fit.gradient_clip_value, "value"
+    return lightning.Trainer(
+        accelerator="auto",
+        devices=together.local,
+        num_nodes=together.nodes,
+        # While the body is frozen its parameters get no gradient.
+        strategy=DDPStrategy(find_unused_parameters=fit.head_epochs > 0)
+        if together.world > 1
+        else "auto",
+        max_epochs=fit.epochs,
+        precision=fit.precision,
+        gradient_clip_val=clip or None,
+        gradient_clip_algorithm=by,
+        deterministic=fit.deterministic,
+        callbacks=list(callbacks),
+        logger=list(loggers),
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def _callbacks(run: Run, recipe: Recipe) -> list[Callback]:
+    """In the order in which they run at an epoch's end: what a checkpoint saves comes before it."""
+    fit = recipe.fit
+    callbacks: list[Callback] = [LossGuard(), WaitMeter(), Progress()]
+    if fit.schedule == "plateau":
+        callbacks.append(Plateau(fit.plateau_patience, fit.plateau_factor))
+    if fit.ema_decay > 0:
+        # The callback evaluates and saves the averaged weights.
+        callbacks.append(EMAWeightAveraging(decay=fit.ema_decay))
+    if fit.early_stopping_patience:
+        callbacks.append(
+            EarlyStopping(
+                "validation/loss",
+                patience=fit.early_stopping_patience,
+                check_on_train_epoch_end=True,
+            )
+        )
+    callbacks.append(
+        ModelCheckpoint(
+            run.checkpoints,
+            filename="best",
+            monitor=fit.best,
+            mode="min" if fit.best.endswith("loss") else "max",
+            save_last=True,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+    )
+    return callbacks
+
+
+def _loggers(run: Run) -> list[Logger]:
+    return [
+        HistoryLogger(run.folder / "metrics.csv"),
+        TensorBoardLogger(run.folder, name="", version="tensorboard"),
+    ]
+
+
+@contextmanager
+def _interruptible(trainer: lightning.Trainer, run: Run) -> Iterator[None]:
+    """Lightning ends the process on Ctrl-C; the command line is to say what is left."""
+    try:
+        yield
+    except SystemExit as error:
+        if trainer.state.status is not TrainerStatus.INTERRUPTED:
+            raise
+        raise InterruptedRunError(run.folder, resumable=run.last_checkpoint.is_file()) from error
+
+
+@contextmanager
+def _filtered_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Advice about worker counts; the loaders use every core already.
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        # torch.utils._pytree's own deprecation, raised inside Lightning 2.6.
+        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+        # The folder holds the recipe and the environment by then, and on resuming the checkpoints.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        yield

@@ -1,0 +1,58 @@
+"""The learning-rate range test: the loss over growing rates, and where it falls fastest."""
+
+from pathlib import Path
+
+import pytorch_lightning as lightning
+from matplotlib.figure import Figure
+
+from trainer.data import default_cache, resolve_data
+from trainer.errors import RunError
+from trainer.fit import prepare
+from trainer.loop import range_test
+from trainer.networks.weights import load_weights
+from trainer.recipe import Recipe
+from trainer.task import ClassificationTask
+
+_LOWEST, _HIGHEST, _STEPS = 1e-6, 1.0, 100
+
+
+def find_learning_rate(
+    recipe: Recipe, data: Path | None, plot: Path, cache: Path | None = None
+) -> float:
+    """Run the range test (Smith, arXiv 1506.01186, section 3.3) and plot it.
+
+    Args:
+        recipe: Its network, optimiser and photos; rates of all layers are equal here.
+        data: As for ``fit``.
+        plot: The PNG file to write.
+        cache: As for ``fit``.
+
+    Returns:
+        The rate at which the smoothed loss falls fastest.
+
+    Raises:
+        DataError: The data cannot be trained on.
+        RunError: The loss falls nowhere.
+    """
+    lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
+    root = resolve_data(data, recipe.data, cache or default_cache())
+    prepared = prepare(recipe, root, cache, None)
+    task = ClassificationTask(recipe, len(prepared.record.classes))
+    load_weights(task.network, recipe.network)
+    found = range_test(task, prepared.training, _LOWEST, _HIGHEST, _STEPS)
+    suggestion = found.suggestion()
+    if suggestion is None:
+        raise RunError("the loss falls at no learning rate; look at the data, or at more of it")
+    _plot(found.results["lr"], found.results["loss"], suggestion).savefig(plot, dpi=120)
+    return float(suggestion)
+
+
+def _plot(rates: list[float], losses: list[float], suggestion: float) -> Figure:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color="#0072b2")
+    axes.axvline(suggestion, color="#d55e00", linestyle="--", label=f"suggested {suggestion:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss (nats, smoothed)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
