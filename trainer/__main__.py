@@ -117,14 +117,36 @@ def lr_find(
 
 
 @app.command()
-def evaluate(run: RunArgument, data: DataOption = None, cache: CacheOption = None) -> None:
+def evaluate(
+    run: RunArgument,
+    data: DataOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    cache: CacheOption = None,
+) -> None:
     """Score a run's best checkpoint on the recipe's test photos."""
     from trainer.data import default_cache
     from trainer.run import Run
     from trainer.score import score
+    from trainer.tables import print_evaluation
 
-    metrics = score(Run(run), data, cache or default_cache()).metrics
-    typer.echo(metrics.model_dump_json(indent=2))
+    evaluation = score(Run(run), data, cache or default_cache()).evaluation()
+    text = evaluation.model_dump_json(indent=2)
+    Run(run).write("evaluation.json", text)
+    if as_json:
+        typer.echo(text)
+    else:
+        print_evaluation(evaluation)
+
+
+@app.command()
+def report(run: RunArgument, data: DataOption = None, cache: CacheOption = None) -> None:
+    """Write a run's report.html, one page with every plot, and print its path."""
+    from trainer.data import default_cache
+    from trainer.report import write_report
+    from trainer.run import Run
+    from trainer.score import score
+
+    typer.echo(write_report(score(Run(run), data, cache or default_cache())))
 
 
 @app.command()
@@ -167,6 +189,8 @@ def _settings(
 def main() -> int:
     """Run the command line and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # It advertises, and tells at length which devices there are not.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         app()
     except InterruptedRunError as error:

@@ -1,18 +1,14 @@
 """A recipe for any folder of class folders, chosen from its layout and size."""
 
 import re
-from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from models.errors import ImageError
-from models.image_header import ImageLimits, read_header
-from trainer.data import class_photos
+from trainer.data import class_photos, short_sides
 from trainer.errors import DataError
 from trainer.recipe import Recipe, parse_recipe
 
 _TEST_NAMES = ("test", "validation", "valid", "val")
-_LOOKED_AT = 200  # photos whose size is read
 _SMALL_PIXELS = 96  # photos of a smaller short side are trained at 64
 _STEPS = 6_000  # of batches of 64: what a small network needs from scratch, as a rule of thumb
 _FEWEST_EPOCHS, _MOST_EPOCHS = 10, 60
@@ -82,17 +78,8 @@ def _layout(data: Path) -> tuple[list[str], list[str]]:
 
 def _input_side(photos: list[Path]) -> int:
     """128, or 64 for small photos, by the median short side of some of them."""
-    step = max(1, len(photos) // _LOOKED_AT)
-    sides = [side for path in islice(photos, 0, None, step) if (side := _short_side(path))]
+    sides = short_sides(photos)
     return 64 if sides and median(sides) < _SMALL_PIXELS else 128
-
-
-def _short_side(path: Path) -> int | None:
-    try:
-        header = read_header(path.read_bytes(), ImageLimits())
-    except (OSError, ImageError):
-        return None
-    return min(header.width, header.height)
 
 
 def _epochs(photos: int) -> int:

@@ -2,11 +2,13 @@
 
 import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
+from torch import Tensor
 
 from trainer.data import (
     Catalogue,
@@ -18,6 +20,7 @@ from trainer.data import (
     read_evaluation,
     read_training,
     resolve_data,
+    short_sides,
     without_duplicates,
 )
 from trainer.errors import RunError
@@ -71,6 +74,7 @@ def fit(
         WeightsError: The weights to start from cannot be had.
         RunError: The loss became NaN or infinite, the folder cannot be written, or Ctrl-C.
     """
+    recipe = without_idle_epochs(recipe)
     with processes() as together:
         lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
         with together.first_goes_first():
@@ -114,6 +118,14 @@ def resume(run: Run, cache: Path | None = None) -> Run:
         return run
 
 
+def without_idle_epochs(recipe: Recipe) -> Recipe:
+    """The recipe without frozen epochs where the body has no weights worth freezing."""
+    if recipe.network.weights != "none" or recipe.fit.head_epochs == 0:
+        return recipe
+    log.warning("head_epochs is ignored: the body starts from nothing and must learn as well")
+    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"head_epochs": 0})})
+
+
 def prepare(recipe: Recipe, root: Path, cache: Path | None, exclude: Path | None) -> Prepared:
     """Find, check, split and read the photos of a recipe.
 
@@ -127,7 +139,7 @@ def prepare(recipe: Recipe, root: Path, cache: Path | None, exclude: Path | None
         read_training(photos.train, recipe.data.cache_side, cache),
         {*test.digests, *validation.digests},
     )
-    record = _record(root, photos, training, validation, duplicates)
+    record = _record(root, photos, training, validation, test, duplicates)
     return Prepared(training, validation, record)
 
 
@@ -172,9 +184,10 @@ def _record(
     photos: Catalogue,
     training: TrainingImages,
     validation: EvaluationImages,
+    test: EvaluationImages,
     duplicates: int,
 ) -> DataRecord:
-    unreadable = [*training.unreadable, *validation.unreadable]
+    unreadable = [*training.unreadable, *validation.unreadable, *test.unreadable]
     for item in unreadable:
         log.warning("left out %s: it %s", item.path, item.reason)
     return DataRecord(
@@ -186,4 +199,22 @@ def _record(
         train_digests=tuple(sorted(training.digests)),
         unreadable={str(item.path): item.reason for item in unreadable},
         duplicates_left_out=duplicates,
+        counts=_counts(
+            len(photos.classes),
+            {"train": training.labels, "validation": validation.labels, "test": test.labels},
+        ),
+        short_side_quantiles=_quantiles(short_sides([photo.path for photo in photos.train])),
     )
+
+
+def _counts(classes: int, parts: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {
+        part: tuple(torch.bincount(labels, minlength=classes).tolist())
+        for part, labels in parts.items()
+    }
+
+
+def _quantiles(values: Sequence[int]) -> tuple[int, ...]:
+    """Smallest, quartiles, largest of sorted values."""
+    last = len(values) - 1
+    return tuple(values[round(last * quarter / 4)] for quarter in range(5)) if values else ()

@@ -30,6 +30,8 @@ from trainer.recipe import FitSpec, Recipe
 from trainer.run import Run
 from trainer.task import ClassificationTask
 
+_STEPS_BETWEEN_LOGS = 5  # rows of metrics.csv: some thousands in a long run
+
 ALONE = Processes(world=1, local=1, rank=0)
 
 
@@ -125,7 +127,7 @@ def _lightning(
         deterministic=fit.deterministic,
         callbacks=list(callbacks),
         logger=list(loggers),
-        log_every_n_steps=10,
+        log_every_n_steps=_STEPS_BETWEEN_LOGS,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=False,

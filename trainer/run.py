@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.errors import RecipeError, RunError
 from trainer.recipe import Recipe, parse_recipe
@@ -32,6 +32,8 @@ class DataRecord(BaseModel):
         train_digests: SHA-256 of each training image, sorted.
         unreadable: Files left out, with the reason.
         duplicates_left_out: Training files that also stand among the held-out files.
+        counts: Photos of each class, in the order of the labels, by part of the split.
+        short_side_quantiles: Pixels: smallest, quartiles and largest of a sample of the photos.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +46,8 @@ class DataRecord(BaseModel):
     train_digests: tuple[str, ...]
     unreadable: dict[str, str]
     duplicates_left_out: int
+    counts: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    short_side_quantiles: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.manifest import Label, Metrics
 from trainer.data import EvaluationImages, catalogue, default_cache, read_evaluation, resolve_data
-from trainer.evaluate import fit_temperature, measure
+from trainer.evaluate import Evaluation, evaluate, fit_temperature, measure
 from trainer.export import export, logits_of
 from trainer.recipe import Recipe
 from trainer.run import DataRecord, Run
@@ -62,6 +62,15 @@ class ScoredRun:
     validation: Predictions
     test: Predictions
     metrics: Metrics
+
+    @property
+    def names(self) -> list[str]:
+        """The classes as people read them."""
+        return [label.display_name for label in self.labels]
+
+    def evaluation(self) -> Evaluation:
+        """All figures on the test photos."""
+        return evaluate(self.test.logits, self.test.images.labels, self.names, self.temperature)
 
 
 def load_network(run: Run) -> ClassificationTask:

@@ -20,6 +20,7 @@ from trainer.data.images import (
 )
 from trainer.data.layouts import class_photos
 from trainer.data.pack import Unreadable
+from trainer.data.sizes import short_sides
 from trainer.data.sources import default_cache, resolve_data
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "read_evaluation",
     "read_training",
     "resolve_data",
+    "short_sides",
     "without_duplicates",
 ]

@@ -1,0 +1,74 @@
+"""Assemble ``report.html``: one file with everything in it."""
+
+import base64
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from trainer.evaluate import risk_coverage
+from trainer.history import read_history
+from trainer.report.charts import png
+from trainer.report.confusion import confusion_figure
+from trainer.report.curves import curves
+from trainer.report.gallery import activation_samples, random_samples, top_losses
+from trainer.report.reliability import reliability_figure, risk_coverage_figure
+from trainer.score import ScoredRun
+
+
+def write_report(scored: ScoredRun) -> Path:
+    """Write ``report.html`` and ``plots/*.png`` into the run's folder.
+
+    Returns:
+        The page's path.
+    """
+    folder = scored.run.folder
+    plots = {name: png(figure) for name, figure in _figures(scored).items()}
+    (folder / "plots").mkdir(exist_ok=True)
+    for name, content in plots.items():
+        (folder / "plots" / f"{name}.png").write_bytes(content)
+    page = folder / "report.html"
+    page.write_text(_render(scored, plots), encoding="utf-8")
+    return page
+
+
+def _figures(scored: ScoredRun) -> dict[str, Figure]:
+    evaluation = scored.evaluation()
+    history_path = scored.run.folder / "metrics.csv"
+    history = read_history(history_path) if history_path.is_file() else []
+    scores = scored.test.scores(scored.temperature)
+    return {
+        **curves(history),
+        "confusion": confusion_figure(evaluation.confusion, scored.names),
+        "reliability": reliability_figure(evaluation.reliability_before, evaluation.reliability),
+        "risk-coverage": risk_coverage_figure(*risk_coverage(scores, scored.test.images.labels)),
+    }
+
+
+def _render(scored: ScoredRun, plots: Mapping[str, bytes]) -> str:
+    # Everything that comes from outside (class names, paths, recipes) is escaped.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(
+        files("trainer.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    )
+    environment_file = scored.run.folder / "environment.json"
+    return template.render(
+        recipe=scored.recipe,
+        recipe_text=scored.recipe.model_dump_json(indent=2),
+        environment=json.loads(environment_file.read_text(encoding="utf-8")),
+        data=scored.data,
+        labels=scored.labels,
+        evaluation=scored.evaluation(),
+        parameters=sum(parameter.numel() for parameter in scored.module.parameters()),
+        validation_images=len(scored.validation.images.paths),
+        plots={
+            name: "data:image/png;base64," + base64.b64encode(content).decode()
+            for name, content in plots.items()
+        },
+        top_losses=top_losses(scored),
+        samples=random_samples(scored),
+        maps=activation_samples(scored),
+    )
