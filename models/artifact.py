@@ -5,6 +5,7 @@ those same bytes are opened, so nobody can swap a file in between.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from models import torchscript
 from models.errors import IntegrityError, ManifestError
 from models.files import read_regular
 from models.golden import GoldenSamples, load_golden
+from models.inflation import check_inflation
 from models.manifest import (
     CHANNELS,
     GOLDEN_NAME,
     MANIFEST_NAME,
     MODEL_NAME,
+    TWIN_NAME,
     Manifest,
     parse_manifest,
     read_manifest_bytes,
@@ -38,6 +41,7 @@ class Artifact:
     digest: str
     _model: bytes
     _golden: bytes
+    _twin: bytes | None = None
 
     def module(self) -> torch.jit.ScriptModule:
         """The scripted module: fp32, unfrozen, in eval mode, on the CPU.
@@ -49,6 +53,22 @@ class Artifact:
             IntegrityError: The archive is not what it should be.
         """
         return torchscript.load(self._model)
+
+    def exported_program(self) -> torch.export.ExportedProgram | None:
+        """The module's torch.export twin, on the CPU; None where the artifact has none.
+
+        Its ``module()`` takes and gives what ``forward`` does.
+
+        Raises:
+            IntegrityError: The file is no exported program.
+        """
+        if self._twin is None:
+            return None
+        check_inflation(self._twin, TWIN_NAME)
+        try:
+            return torch.export.load(io.BytesIO(self._twin))
+        except Exception as error:  # damage raises many kinds
+            raise IntegrityError(f"{TWIN_NAME} is not an exported program") from error
 
     def golden(self) -> GoldenSamples:
         """The golden samples.
@@ -105,10 +125,10 @@ def _verified(folder: Path, manifest: Manifest, manifest_bytes: bytes) -> Artifa
             )
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise IntegrityError(f"{name} differs from its SHA-256 digest")
-        if name in (MODEL_NAME, GOLDEN_NAME):
+        if name in (MODEL_NAME, GOLDEN_NAME, TWIN_NAME):
             kept[name] = content
     digest = hashlib.sha256(manifest_bytes).hexdigest()
-    return Artifact(manifest, digest, kept[MODEL_NAME], kept[GOLDEN_NAME])
+    return Artifact(manifest, digest, kept[MODEL_NAME], kept[GOLDEN_NAME], kept.get(TWIN_NAME))
 
 
 def _names(folder: Path) -> set[str]:

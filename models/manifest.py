@@ -22,6 +22,7 @@ from models.files import read_regular
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.pt"
+TWIN_NAME = "model.pt2"
 GOLDEN_NAME = "golden.npz"
 CHANNELS = 3
 
@@ -115,6 +116,40 @@ class Golden(_Frozen):
     score_tolerance_bf16: Positive
 
 
+class Histogram(_Frozen):
+    """Shares of images by value.
+
+    Attributes:
+        edges: Ends of the bins, ascending; the first and last are the ends of the scale.
+        shares: Of the images in each bin; they add up to 1.
+    """
+
+    edges: tuple[Finite, ...] = Field(min_length=2)
+    shares: tuple[Share, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.edges) != len(self.shares) + 1 or list(self.edges) != sorted(self.edges):
+            raise ValueError("edges must ascend and be one more than shares")
+        return self
+
+
+class Reference(_Frozen):
+    """What ordinary images look like to this model: held-out ones, for watching drift.
+
+    Attributes:
+        images: How many images were looked at.
+        best_score: The best label's score, after calibration.
+        brightness: Mean of all pixels and channels of the input, 0 to 255.
+        labels: Share of images that were given each label, in the order of the labels.
+    """
+
+    images: int = Field(ge=1)
+    best_score: Histogram
+    brightness: Histogram
+    labels: tuple[Share, ...]
+
+
 class FileEntry(_Frozen):
     """One file of the artifact."""
 
@@ -136,6 +171,9 @@ class Manifest(_Frozen):
         parameters: How many trainable parameters.
         dtype: The dtype of the published weights; the server casts at load.
         metrics: On held-out images.
+        class_recalls: Share of the held-out images of each class that were given its label.
+        reference: Distributions on held-out images that traffic can be held against.
+        forced: Why it was published although it failed a gate.
         calibration: From logits to scores.
         golden: Samples that a loaded module must reproduce.
         data_fingerprint: SHA-256 over the training images' digests.
@@ -154,6 +192,9 @@ class Manifest(_Frozen):
     parameters: int = Field(ge=1)
     dtype: Literal["float32"] = "float32"
     metrics: Metrics
+    class_recalls: tuple[Share, ...] = ()
+    reference: Reference | None = None
+    forced: str | None = None
     calibration: Calibration
     golden: Golden
     data_fingerprint: str = Field(pattern=_SHA256_PATTERN)
@@ -169,6 +210,9 @@ class Manifest(_Frozen):
         missing = {MODEL_NAME, GOLDEN_NAME} - self.files.keys()
         if missing:
             raise ValueError(f"files: {', '.join(sorted(missing))} must be listed")
+        per_label = [self.class_recalls, self.reference.labels if self.reference else ()]
+        if any(len(values) not in (0, len(ids)) for values in per_label):
+            raise ValueError("class_recalls and reference.labels must have one entry per label")
         if MANIFEST_NAME in self.files:
             raise ValueError("files: the manifest cannot list itself")
         return self

@@ -12,7 +12,7 @@ import typer
 
 from models.errors import ModelsError
 from models.repository import ModelRepository
-from trainer.errors import InterruptedRunError, PublishError, RecipeError, TrainerError
+from trainer.errors import InterruptedRunError, PublishError, RecipeError, RunError, TrainerError
 from trainer.recipe import Recipe, bundled_recipes, load_recipe, parse_recipe
 
 app = typer.Typer(
@@ -150,22 +150,66 @@ def report(run: RunArgument, data: DataOption = None, cache: CacheOption = None)
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a version's folder.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="The other one.")],
+    data: DataOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    cache: CacheOption = None,
+) -> None:
+    """Compare two models on the same test photos."""
+    from trainer.compare import compare as compare_sides
+    from trainer.data import default_cache
+    from trainer.tables import print_comparison
+
+    comparison = compare_sides(first, second, data, cache or default_cache())
+    if as_json:
+        typer.echo(comparison.model_dump_json(indent=2))
+    else:
+        print_comparison(comparison)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option(help="Folder for model.pt and model.pt2.")],
+) -> None:
+    """Write a run's TorchScript module and its torch.export twin, without publishing."""
+    from trainer.publish import write_modules
+    from trainer.run import Run
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_modules(output, Run(run), twin=True)
+    except OSError as error:
+        raise RunError(f"{output} cannot be written: {error.strerror}") from error
+    typer.echo(output)
+
+
+@app.command()
 def publish(
     run: RunArgument,
     repository: Annotated[Path, typer.Option(help="The model repository, a folder.")],
     data: DataOption = None,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Publish although a gate fails, and record why."),
+    ] = None,
+    twin: Annotated[bool, typer.Option(help="Add the torch.export twin, model.pt2.")] = True,
     cache: CacheOption = None,
 ) -> None:
-    """Publish a run's best checkpoint as the next version of its model."""
+    """Publish a run's best checkpoint as the next version, if it passes its gates."""
     from trainer.data import default_cache
     from trainer.publish import publish as publish_run
     from trainer.run import Run
     from trainer.score import score
 
     scored = score(Run(run), data, cache or default_cache())
-    version = publish_run(scored, ModelRepository(repository))
+    published = publish_run(scored, ModelRepository(repository), force=force, twin=twin)
+    for gate in published.gates:
+        typer.echo(gate)
     typer.echo(
-        f"published {scored.recipe.model} version {version}:"
+        f"published {scored.recipe.model} version {published.version}:"
         f" accuracy {scored.metrics.accuracy:.2%} on {scored.metrics.images} test photos"
     )
 

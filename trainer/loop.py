@@ -59,11 +59,18 @@ def train(
         InterruptedRunError: Ctrl-C; the checkpoints so far are kept.
     """
     recipe = task.recipe
-    trainer = _lightning(recipe.fit, together, _callbacks(run, recipe), _loggers(run))
+    batches = training_loader(recipe, training, together.world, together.rank)
+    trainer = _lightning(
+        recipe.fit,
+        together,
+        _callbacks(run, recipe),
+        _loggers(run),
+        log_interval=min(_STEPS_BETWEEN_LOGS, len(batches)),
+    )
     with _filtered_warnings(), _interruptible(trainer, run):
         trainer.fit(
             task,
-            training_loader(recipe, training, together.world, together.rank),
+            batches,
             evaluation_loader(validation),
             ckpt_path=str(run.last_checkpoint) if resume else None,
             weights_only=True,  # a checkpoint is data, never code
@@ -107,7 +114,12 @@ def range_test(
 
 
 def _lightning(
-    fit: FitSpec, together: Processes, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+    fit: FitSpec,
+    together: Processes,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    *,
+    log_interval: int,
 ) -> lightning.Trainer:
     clip, by = fit.gradient_clip_norm, "norm"
     if fit.gradient_clip_value:
@@ -127,7 +139,7 @@ def _lightning(
         deterministic=fit.deterministic,
         callbacks=list(callbacks),
         logger=list(loggers),
-        log_every_n_steps=_STEPS_BETWEEN_LOGS,
+        log_every_n_steps=log_interval,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=False,

@@ -1,13 +1,15 @@
-"""From a finished run to a version in a model repository.
+"""From a scored run to a version in a model repository.
 
-The module is exported, scored on the test photos, written with its golden
-samples and model card, and then opened again in a fresh process before it gets
-a version number.
+The run passes its gates against the version in service, is written with its golden
+samples, figures and model card, and is then opened again in a fresh process before
+it gets a version number.
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,85 +17,91 @@ from pathlib import Path
 import torch
 
 from models import torchscript
+from models.errors import RepositoryError
 from models.golden import GoldenSamples, save_golden
 from models.manifest import (
     GOLDEN_NAME,
     MODEL_NAME,
+    TWIN_NAME,
     Calibration,
     FileEntry,
     Golden,
     Manifest,
 )
 from models.repository import ModelRepository
+from trainer.contender import Contender, artifact_as_contender, photos_of
 from trainer.errors import PublishError
+from trainer.evaluate import Evaluation
+from trainer.export import assemble
+from trainer.gates import Gate, gates
 from trainer.model_card import CARD_NAME, model_card
-from trainer.run import environment
-from trainer.score import ScoredRun
+from trainer.reference import reference_of
+from trainer.run import Run, environment
+from trainer.score import ScoredRun, load_network
+from trainer.twin import export_twin
 
+_IN_SERVICE = "stable"  # the label of the version that is; the latest where nobody set it
 _GOLDEN_SAMPLES = 8
 _GOLDEN_MARGIN = 0.2  # between the two best scores, so that rounding cannot swap them
 _TOLERANCE_FP32 = 1e-3
 _TOLERANCE_BF16 = 0.05
 
 
-def publish(scored: ScoredRun, repository: ModelRepository) -> int:
+@dataclass(frozen=True)
+class Published:
+    """A version and how it came by its number.
+
+    Attributes:
+        version: The number.
+        gates: What it was asked.
+    """
+
+    version: int
+    gates: list[Gate]
+
+
+def publish(
+    scored: ScoredRun, repository: ModelRepository, *, force: str | None = None, twin: bool = True
+) -> Published:
     """Publish a scored run as the next version of its recipe's model.
 
+    Args:
+        scored: The run and its answers.
+        repository: Where to.
+        force: Why it is to be published although a gate fails; recorded in the manifest.
+        twin: Whether to add the torch.export twin.
+
     Raises:
-        PublishError: It is below the recipe's floor, or fails in a fresh process.
+        PublishError: A gate refuses it, or it fails in a fresh process.
         RepositoryError: The repository cannot be written.
     """
-    recipe = scored.recipe
-    _refuse_leaks(scored)
+    results = gates(scored, in_service(scored, repository))
+    failed = [gate for gate in results if not gate.passed]
+    if failed and (force is None or not all(gate.forcible for gate in failed)):
+        raise PublishError("\n".join(["a gate failed", *map(str, results)]))
     golden = _golden(scored)
-    if scored.metrics.accuracy < recipe.minimum_accuracy:
-        raise PublishError(
-            f"accuracy {scored.metrics.accuracy:.4f} on {scored.metrics.images} test photos is"
-            f" below the recipe's minimum_accuracy {recipe.minimum_accuracy}"
-        )
+    evaluation = scored.evaluation()
+    forced = force if failed else None
 
-    def build(folder: Path) -> ManifestSeal:
-        (folder / MODEL_NAME).write_bytes(torchscript.save(scored.module))
-        (folder / GOLDEN_NAME).write_bytes(save_golden(golden))
-        (folder / CARD_NAME).write_text(
-            model_card(recipe, scored.data, scored.metrics), encoding="utf-8"
-        )
-        return ManifestSeal(scored, len(golden.inputs), folder)
+    def build(folder: Path) -> _ManifestSeal:
+        try:
+            _write_files(folder, scored, golden, evaluation, twin=twin)
+        except OSError as error:
+            raise RepositoryError(f"{folder} cannot be written: {error}") from error
+        return _ManifestSeal(scored, evaluation, len(golden.inputs), forced, folder)
 
-    return repository.publish(recipe.model, build, verify_in_fresh_process)
+    version = repository.publish(scored.recipe.model, build, verify_in_fresh_process)
+    return Published(version, results)
 
 
-@dataclass(frozen=True)
-class ManifestSeal:
-    """Makes the manifest of the files in ``folder`` once the version is known."""
-
-    scored: ScoredRun
-    golden_samples: int
-    folder: Path
-
-    def __call__(self, version: int) -> Manifest:
-        """The manifest of version ``version``."""
-        scored, recipe = self.scored, self.scored.recipe
-        return Manifest(
-            name=recipe.model,
-            version=version,
-            created=datetime.now(UTC),
-            labels=scored.labels,
-            input=recipe.input,
-            network=recipe.network.name,
-            parameters=sum(parameter.numel() for parameter in scored.module.parameters()),
-            metrics=scored.metrics,
-            calibration=Calibration(temperature=scored.temperature),
-            golden=Golden(
-                samples=self.golden_samples,
-                score_tolerance_fp32=_TOLERANCE_FP32,
-                score_tolerance_bf16=_TOLERANCE_BF16,
-            ),
-            data_fingerprint=scored.data.fingerprint,
-            recipe=recipe.model_dump(mode="json"),
-            libraries=environment(),
-            files={path.name: _entry(path) for path in sorted(self.folder.iterdir())},
-        )
+def in_service(scored: ScoredRun, repository: ModelRepository) -> Contender | None:
+    """The version in service of the run's model, on the run's test photos."""
+    model = scored.recipe.model
+    versions = repository.versions(model)
+    if not versions:
+        return None
+    version = repository.labels(model).get(_IN_SERVICE, versions[-1])
+    return artifact_as_contender(repository.read(model, version), photos_of(scored))
 
 
 def verify_in_fresh_process(folder: Path) -> None:
@@ -109,6 +117,79 @@ def verify_in_fresh_process(folder: Path) -> None:
         raise PublishError(f"the artifact fails in a fresh process: {reason[0]}")
 
 
+def write_modules(folder: Path, run: Run, *, twin: bool) -> None:
+    """Write a run's scripted module and, if wanted, its torch.export twin.
+
+    Raises:
+        RunError: The run has no checkpoint.
+        OSError: The folder cannot be written.
+    """
+    task = load_network(run)
+    model = assemble(task.normalize, task.network)
+    (folder / MODEL_NAME).write_bytes(torchscript.save(torchscript.script(model)))
+    if twin:
+        (folder / TWIN_NAME).write_bytes(export_twin(model, task.recipe.input))
+
+
+def _write_files(
+    folder: Path,
+    scored: ScoredRun,
+    golden: GoldenSamples,
+    evaluation: Evaluation,
+    *,
+    twin: bool,
+) -> None:
+    write_modules(folder, scored.run, twin=twin)
+    (folder / GOLDEN_NAME).write_bytes(save_golden(golden))
+    for name, text in (
+        ("metrics.json", evaluation.model_dump_json(indent=2)),
+        ("recipe.json", scored.recipe.model_dump_json(indent=2)),
+        (CARD_NAME, model_card(scored.recipe, scored.data, evaluation)),
+    ):
+        (folder / name).write_text(text, encoding="utf-8")
+    report = scored.run.folder / "report.html"
+    if report.is_file():
+        shutil.copyfile(report, folder / report.name)
+
+
+@dataclass(frozen=True)
+class _ManifestSeal:
+    """Makes the manifest of the files in ``folder`` once the version is known."""
+
+    scored: ScoredRun
+    evaluation: Evaluation
+    golden_samples: int
+    forced: str | None
+    folder: Path
+
+    def __call__(self, version: int) -> Manifest:
+        """The manifest of version ``version``."""
+        scored, recipe = self.scored, self.scored.recipe
+        return Manifest(
+            name=recipe.model,
+            version=version,
+            created=datetime.now(UTC),
+            labels=scored.labels,
+            input=recipe.input,
+            network=recipe.network.name,
+            parameters=sum(parameter.numel() for parameter in scored.module.parameters()),
+            metrics=scored.metrics,
+            class_recalls=tuple(figures.recall for figures in self.evaluation.classes),
+            reference=reference_of(scored),
+            forced=self.forced,
+            calibration=Calibration(temperature=scored.temperature),
+            golden=Golden(
+                samples=self.golden_samples,
+                score_tolerance_fp32=_TOLERANCE_FP32,
+                score_tolerance_bf16=_TOLERANCE_BF16,
+            ),
+            data_fingerprint=scored.data.fingerprint,
+            recipe=recipe.model_dump(mode="json"),
+            libraries=environment(),
+            files=_entries(sorted(self.folder.iterdir())),
+        )
+
+
 def _golden(scored: ScoredRun) -> GoldenSamples:
     """Samples with a clear margin, evenly spread over the test photos."""
     best = scored.test.scores(scored.temperature).topk(2).values
@@ -120,13 +201,9 @@ def _golden(scored: ScoredRun) -> GoldenSamples:
     return GoldenSamples(scored.test.images.inputs[chosen], scored.test.logits[chosen])
 
 
-def _refuse_leaks(scored: ScoredRun) -> None:
-    held_out = {*scored.validation.images.digests, *scored.test.images.digests}
-    shared = held_out & set(scored.data.train_digests)
-    if shared:
-        raise PublishError(f"{len(shared)} held-out photos stood among the training photos")
+def _entries(paths: Sequence[Path]) -> dict[str, FileEntry]:
+    return {path.name: _entry(path.read_bytes()) for path in paths}
 
 
-def _entry(path: Path) -> FileEntry:
-    content = path.read_bytes()
+def _entry(content: bytes) -> FileEntry:
     return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))

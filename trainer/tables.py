@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from trainer.compare import Comparison
 from trainer.evaluate import Evaluation
 
 
@@ -54,4 +55,40 @@ def _confused(evaluation: Evaluation) -> Table:
     table = Table("actual", "taken for", "photos", "share of the class")
     for pair in evaluation.most_confused[:10]:
         table.add_row(pair.actual, pair.predicted, str(pair.images), f"{pair.share:.2%}")
+    return table
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print both sides, their difference, and the keys in which their recipes differ."""
+    console = Console()
+    console.print(_sides(comparison))
+    low, high = comparison.difference_low * 100, comparison.difference_high * 100
+    console.print(
+        f"first less second: {comparison.difference * 100:+.2f} points"
+        f" (95%: {low:+.2f} to {high:+.2f}), McNemar p {comparison.p_value:.4f};"
+        f" latency ratio {comparison.latency_ratio:.2f}"
+    )
+    if comparison.recipe_differences:
+        table = Table("recipe key", "first", "second")
+        for key, values in comparison.recipe_differences.items():
+            table.add_row(key, *values)
+        console.print(table)
+
+
+def _sides(comparison: Comparison) -> Table:
+    first, second = comparison.first, comparison.second
+    table = Table("", first.name, second.name)
+    rows = {
+        "accuracy": [f"{side.metrics.accuracy:.2%}" for side in (first, second)],
+        "log loss (nats)": [f"{side.metrics.log_loss:.4f}" for side in (first, second)],
+        "calibration error": [
+            f"{side.metrics.expected_calibration_error:.4f}" for side in (first, second)
+        ],
+        "parameters": [f"{side.parameters:,}" for side in (first, second)],
+        "photos it alone gets right": [str(len(side.only_right)) for side in (first, second)],
+    }
+    for label in first.recalls:
+        rows[f"recall of {label}"] = [f"{side.recalls[label]:.2%}" for side in (first, second)]
+    for title, values in rows.items():
+        table.add_row(title, *values)
     return table

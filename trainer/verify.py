@@ -7,26 +7,30 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from models.artifact import read_artifact
+from models.artifact import Artifact, read_artifact
 from models.errors import ModelsError
 from models.golden import check_golden
 from trainer.export import logits_of
 
 
-def verify(folder: Path) -> float:
-    """Check digests and golden samples in fp32.
-
-    Returns:
-        The largest difference of a score.
+def verify(folder: Path) -> None:
+    """Check digests and golden samples in fp32, of the module and of its twin.
 
     Raises:
         ArtifactError: The artifact fails.
     """
     artifact = read_artifact(folder, staged=True)
-    module = artifact.module()
+    _check(artifact, artifact.module())
+    program = artifact.exported_program()
+    if program is not None:
+        _check(artifact, program.module())
+
+
+def _check(artifact: Artifact, module: nn.Module) -> None:
     temperature = artifact.manifest.calibration.temperature
-    return check_golden(
+    check_golden(
         artifact.golden(),
         lambda images: torch.softmax(logits_of(module, images) / temperature, dim=1),
         temperature,

@@ -91,7 +91,7 @@ def test_publish_refuses_what_is_below_the_floor(run: Path, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (("fit", "nothing", "--data", "."), "recipe 'nothing'"),
-        (("fit", "cats-vs-dogs-small", "--data", "nowhere"), "is missing"),
+        (("fit", "cats-vs-dogs-small", "--data", "nowhere"), "does not exist"),
         (("evaluate", "nowhere", "--data", "."), "is not a run"),
     ],
 )

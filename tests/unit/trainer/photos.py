@@ -32,11 +32,12 @@ widths = [8]
 trivial = false
 
 [fit]
-epochs = 2
+epochs = 3
 batch_size = 8
 optimizer = "adamw"
 max_learning_rate = 1e-2
 ema_decay = 0.5
+deterministic = true
 """
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from tests.unit.trainer.photos import RECIPE
 from trainer.errors import RecipeError
-from trainer.networks import build
 from trainer.recipe import bundled_recipes, load_recipe
 
 
@@ -14,17 +13,27 @@ def test_bundled_recipes_are_valid_and_named_as_their_file(name: str) -> None:
     assert load_recipe(name).name == name
 
 
-def test_the_bundled_network_fits_its_artifact() -> None:
-    network = build(load_recipe("cats-vs-dogs-small").network, classes=2)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 1_914_514
+def test_overrides_replace_keys_and_are_checked() -> None:
+    overrides = ["fit.epochs=3", "network.weights=some/file.pth", "augment.crop_scale=[0.5, 1.0]"]
+    recipe = load_recipe("cats-vs-dogs-small", overrides)
+    assert (recipe.fit.epochs, recipe.network.weights) == (3, "some/file.pth")
+    assert recipe.augment.crop_scale == (0.5, 1.0)
+    for wrong, message in (
+        ("fit.epoch=3", "fit.epoch"),
+        ("epochs", "key=value"),
+        ("fit.epochs.x=1", "epochs is not a section"),
+        ("fit.epochs=many", "fit.epochs"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            load_recipe("cats-vs-dogs-small", [wrong])
 
 
 @pytest.mark.parametrize(
     ("pattern", "replacement", "key"),
     [
-        ("epochs = 2", "epochs = 2\nepoch = 3", "fit.epoch"),
-        ("epochs = 2", "epochs = 0", "fit.epochs"),
-        ("epochs = 2", "", "fit.epochs"),
+        ("epochs = 3", "epochs = 3\nepoch = 3", "fit.epoch"),
+        ("epochs = 3", "epochs = 0", "fit.epochs"),
+        ("epochs = 3", "", "fit.epochs"),
         ("depths = .*", "depths = [1, 2]", "network"),
         ('name = "tiny"', 'name = "../tiny"', "name"),
         ("std = .*", "std = [0.0, 1.0, 1.0]", "input.std"),

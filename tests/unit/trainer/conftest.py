@@ -1,0 +1,28 @@
+"""One real run on synthetic photos, for everything that looks at a finished run."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.trainer.photos import write_photos, write_recipe
+from trainer.fit import fit
+from trainer.recipe import load_recipe
+from trainer.run import Run
+from trainer.score import ScoredRun, score
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``{train,test}/{blue,red}``."""
+    return write_photos(tmp_path_factory.mktemp("photos") / "data")
+
+
+@pytest.fixture(scope="session")
+def finished_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    recipe = write_recipe(tmp_path_factory.mktemp("recipe") / "tiny.toml")
+    return fit(load_recipe(str(recipe)), photos, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def scored(finished_run: Run) -> ScoredRun:
+    return score(finished_run)
