@@ -1,6 +1,7 @@
 """What watches a training loop besides Lightning's own callbacks."""
 
 import time
+from types import FrameType
 
 import pytorch_lightning as lightning
 import torch
@@ -83,6 +84,43 @@ class LossGuard(Callback):
                 f"the training loss became {loss.item()} in epoch {trainer.current_epoch};"
                 " try a smaller max_learning_rate or clip gradients"
             )
+
+
+class StopRequest(Callback):
+    """Turns a signal into an interruption between two steps.
+
+    An exception raised by a signal wherever the program happens to be may be swallowed there,
+    for example in a finaliser; a second signal raises one all the same.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def request(self, _number: int, _frame: FrameType | None) -> None:
+        """The signal handler.
+
+        Raises:
+            KeyboardInterrupt: This is not the first signal.
+        """
+        if self._requested:
+            raise KeyboardInterrupt
+        self._requested = True
+
+    def on_train_batch_end(
+        self,
+        _trainer: lightning.Trainer,
+        _module: lightning.LightningModule,
+        _outputs: object,
+        _batch: Batch,
+        _batch_index: int,
+    ) -> None:
+        """Stop here if it was asked for.
+
+        Raises:
+            KeyboardInterrupt: It was.
+        """
+        if self._requested:
+            raise KeyboardInterrupt
 
 
 class WaitMeter(Callback):

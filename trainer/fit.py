@@ -114,7 +114,14 @@ def resume(run: Run, cache: Path | None = None) -> Run:
         if together.first:
             rewind_history(run.folder / "metrics.csv", finished)
         task = ClassificationTask(recipe, len(record.classes))
-        train(task, prepared.training, prepared.validation, run, resume=True, together=together)
+        train(
+            task,
+            prepared.training,
+            prepared.validation,
+            run,
+            finished_epochs=finished,
+            together=together,
+        )
         return run
 
 

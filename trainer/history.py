@@ -54,11 +54,14 @@ class HistoryLogger(Logger):
         row = {name: metrics[name] for name in COLUMNS if name in metrics}
         if row.keys() <= {"epoch"}:
             return
-        if not self._path.exists():
-            _write(self._path, [])
+        row["epoch"] = int(row.get("epoch", 0))
         row["step"] = -1 if step is None else step
+        fresh = not self._path.exists()
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -72,15 +75,11 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 def rewind_history(path: Path, epoch: int) -> None:
     """Drop what a killed run logged in ``epoch`` and later: it will be logged again."""
-    if path.exists():
-        kept = [row for row in read_history(path) if row.get("epoch", 0) < epoch]
-        beside = path.with_suffix(".part")
-        _write(beside, kept)
-        beside.replace(path)
-
-
-def _write(path: Path, rows: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    if not path.exists():
+        return
+    header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A row that was being written when the run was killed has no end.
+    kept = [line for line in lines if line.endswith("\n") and int(line.split(",")[0]) < epoch]
+    beside = path.with_suffix(".part")
+    beside.write_text(header + "".join(kept), encoding="utf-8")
+    beside.replace(path)

@@ -1,5 +1,6 @@
 """Drive Lightning: the only file that builds its Trainer."""
 
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.tuner.lr_finder import _LRFinder
 from pytorch_lightning.tuner.tuning import Tuner
 
-from trainer.callbacks import LossGuard, Plateau, WaitMeter
+from trainer.callbacks import LossGuard, Plateau, StopRequest, WaitMeter
 from trainer.data import EvaluationImages, TrainingImages
 from trainer.errors import InterruptedRunError, RunError
 from trainer.history import HistoryLogger
@@ -30,6 +31,7 @@ from trainer.recipe import FitSpec, Recipe
 from trainer.run import Run
 from trainer.task import ClassificationTask
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STEPS_BETWEEN_LOGS = 5  # rows of metrics.csv: some thousands in a long run
 
 ALONE = Processes(world=1, local=1, rank=0)
@@ -41,7 +43,7 @@ def train(
     validation: EvaluationImages,
     run: Run,
     *,
-    resume: bool = False,
+    finished_epochs: int = 0,
     together: Processes = ALONE,
 ) -> None:
     """Train ``task`` as its recipe says; checkpoints and logs go to the run's folder.
@@ -51,7 +53,7 @@ def train(
         training: Photos to train on.
         validation: Photos that choose the best checkpoint.
         run: Its folder exists already.
-        resume: Go on from the run's last checkpoint.
+        finished_epochs: More than 0: go on from the run's last checkpoint, which is of so many.
         together: The processes that train together.
 
     Raises:
@@ -59,20 +61,23 @@ def train(
         InterruptedRunError: Ctrl-C; the checkpoints so far are kept.
     """
     recipe = task.recipe
-    batches = training_loader(recipe, training, together.world, together.rank)
+    batches = training_loader(
+        recipe, training, together.world, together.rank, epoch=finished_epochs
+    )
+    stop = StopRequest()
     trainer = _lightning(
         recipe.fit,
         together,
-        _callbacks(run, recipe),
+        [*_callbacks(run, recipe), stop],
         _loggers(run),
         log_interval=min(_STEPS_BETWEEN_LOGS, len(batches)),
     )
-    with _filtered_warnings(), _interruptible(trainer, run):
+    with _filtered_warnings(), _interruptible(trainer, run, stop):
         trainer.fit(
             task,
             batches,
             evaluation_loader(validation),
-            ckpt_path=str(run.last_checkpoint) if resume else None,
+            ckpt_path=str(run.last_checkpoint) if finished_epochs else None,
             weights_only=True,  # a checkpoint is data, never code
         )
 
@@ -96,6 +101,7 @@ def range_test(
             precision=task.recipe.fit.precision,
             default_root_dir=folder,
             logger=False,
+            max_epochs=steps,
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
@@ -185,14 +191,22 @@ def _loggers(run: Run) -> list[Logger]:
 
 
 @contextmanager
-def _interruptible(trainer: lightning.Trainer, run: Run) -> Iterator[None]:
-    """Lightning ends the process on Ctrl-C; the command line is to say what is left."""
+def _interruptible(trainer: lightning.Trainer, run: Run, stop: StopRequest) -> Iterator[None]:
+    """Stop on Ctrl-C or SIGTERM between two steps, and leave the rest to the caller.
+
+    Lightning itself would end the process.
+    """
+    before = {number: signal.signal(number, stop.request) for number in _STOP_SIGNALS}
     try:
         yield
     except SystemExit as error:
         if trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
-        raise InterruptedRunError(run.folder, resumable=run.last_checkpoint.is_file()) from error
+        resumable = run.last_checkpoint.is_file()
+        raise InterruptedRunError(run.folder, resumable=resumable) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -204,4 +218,6 @@ def _filtered_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
         # The folder holds the recipe and the environment by then, and on resuming the checkpoints.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # The range test has no validation photos.
+        warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
         yield

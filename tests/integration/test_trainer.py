@@ -48,7 +48,7 @@ def test_a_run_says_what_it_did(run: Path) -> None:
 
 
 def test_published_versions_are_whole_and_count_up(run: Path, data: Path, tmp_path: Path) -> None:
-    evaluated = trainer("evaluate", run, "--data", data)
+    evaluated = trainer("evaluate", run, "--data", data, "--json")
     assert evaluated.returncode == 0, evaluated.stderr
     accuracy = json.loads(evaluated.stdout)["accuracy"]
     for version in (1, 2):
@@ -83,7 +83,7 @@ def test_publish_refuses_what_is_below_the_floor(run: Path, tmp_path: Path) -> N
     zoo.mkdir()
     result = trainer("publish", strict, "--data", test.parent, "--repository", zoo)
     assert result.returncode == 3, result.stderr
-    assert "refused: accuracy" in result.stderr
+    assert "FAIL  accuracy reaches the recipe's floor: accuracy 0.0000" in result.stderr
     assert ModelRepository(zoo).models() == []
 
 

@@ -32,8 +32,8 @@ widths = [8]
 trivial = false
 
 [fit]
-epochs = 3
-batch_size = 8
+epochs = 4
+batch_size = 4
 optimizer = "adamw"
 max_learning_rate = 1e-2
 ema_decay = 0.5

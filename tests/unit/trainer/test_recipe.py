@@ -31,9 +31,9 @@ def test_overrides_replace_keys_and_are_checked() -> None:
 @pytest.mark.parametrize(
     ("pattern", "replacement", "key"),
     [
-        ("epochs = 3", "epochs = 3\nepoch = 3", "fit.epoch"),
-        ("epochs = 3", "epochs = 0", "fit.epochs"),
-        ("epochs = 3", "", "fit.epochs"),
+        ("epochs = 4", "epochs = 4\nepoch = 3", "fit.epoch"),
+        ("epochs = 4", "epochs = 0", "fit.epochs"),
+        ("epochs = 4", "", "fit.epochs"),
         ("depths = .*", "depths = [1, 2]", "network"),
         ('name = "tiny"', 'name = "../tiny"', "name"),
         ("std = .*", "std = [0.0, 1.0, 1.0]", "input.std"),

@@ -50,7 +50,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
     deeper = TorchvisionResNetSpec(name="resnet34", weights=str(file))
-    with pytest.raises(WeightsError, match="lacks 80 of the body.s 216 tensors"):
+    with pytest.raises(WeightsError, match="lacks 80 of the body's 216 tensors"):
         load_weights(build(deeper, classes=3), deeper)
     wider = TorchvisionResNetSpec(name="resnet50", weights=str(file))
     with pytest.raises(WeightsError, match=r"resnet18\.pth lacks"):
