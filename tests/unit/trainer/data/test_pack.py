@@ -1,0 +1,98 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.unit.trainer.photos import write_photos
+from trainer.data import Photo, catalogue, read_evaluation, read_training
+from trainer.errors import DataError
+from trainer.recipe import DataSpec, load_recipe
+
+SPEC = load_recipe("cats-vs-dogs-small").input
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from trainer.data import Photo, read_training
+from trainer.errors import DataError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    read_training([Photo(Path(path), 0) for path in sys.argv[2:]], 32, Path(sys.argv[1]))
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> tuple[Photo, ...]:
+    root = write_photos(tmp_path / "photos", per_class=6)
+    spec = DataSpec(train=("train",), test=("test",), validation_fraction=0.2)
+    return catalogue(root, spec, 0).train
+
+
+def test_packs_hold_what_reading_gives_and_are_read_once(
+    photos: tuple[Photo, ...], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    in_memory = read_training(photos, 32)
+    for _ in range(2):
+        packed = read_training(photos, 32, cache)
+        assert packed.digests == in_memory.digests
+        assert packed.paths == in_memory.paths
+        for one, other in zip(packed.images, in_memory.images, strict=True):
+            assert torch.equal(one, other)
+        assert len(list(cache.iterdir())) == 2
+    assert min(packed.images[0].shape[1:]) == 32
+    assert torch.equal(
+        read_evaluation(photos, SPEC, cache).inputs, read_evaluation(photos, SPEC).inputs
+    )
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_a_changed_photo_a_damaged_pack_and_another_size_are_read_anew(
+    photos: tuple[Photo, ...], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    before = read_training(photos, 32, cache)
+    photos[0].path.write_bytes(photos[1].path.read_bytes())
+    after = read_training(photos, 32, cache)
+    assert after.digests[0] == after.digests[1] != before.digests[0]
+    for spoil in ("pixels", "npz"):
+        for path in cache.glob(f"*.{spoil}"):
+            path.write_bytes(path.read_bytes()[:-7])
+        again = read_training(photos, 32, cache)
+        assert torch.equal(again.images[3], after.images[3])
+    assert min(read_training(photos, 16, cache).images[0].shape[1:]) == 16
+
+
+def test_unreadable_photos_are_remembered(photos: tuple[Photo, ...], tmp_path: Path) -> None:
+    photos[2].path.write_bytes(b"no photo")
+    for _ in range(2):
+        images = read_training(photos, 32, tmp_path / "cache")
+        assert [item.path for item in images.unreadable] == [photos[2].path]
+        assert len(images.images) == len(photos) - 1
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    photos: tuple[Photo, ...], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    paths = [str(photo.path) for photo in photos]
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(cache), *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == (
+        f"decoded photos cannot be kept in {cache}: File too large; --cache names another folder\n"
+    )
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(photos: tuple[Photo, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot be kept in .*file/cache: Not a directory"):
+        read_training(photos, 32, tmp_path / "file" / "cache")

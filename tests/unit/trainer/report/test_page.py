@@ -1,0 +1,92 @@
+import dataclasses
+import struct
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.manifest import Label
+from trainer.report import write_report
+from trainer.report.charts import png
+from trainer.report.confusion import confusion_figure
+from trainer.report.curves import curves
+from trainer.run import Run
+from trainer.score import ScoredRun
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.fixture
+def own(scored: ScoredRun, tmp_path: Path) -> ScoredRun:
+    """The scored run in a folder of its own."""
+    for name in ("metrics.csv", "environment.json"):
+        (tmp_path / name).write_bytes((scored.run.folder / name).read_bytes())
+    return dataclasses.replace(scored, run=Run(tmp_path))
+
+
+def test_the_page_is_whole_and_reaches_for_nothing(own: ScoredRun) -> None:
+    page = write_report(own).read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(page)
+    assert all(source.startswith("data:image/") for source in tags.sources)
+    assert tags.names.count("img") == 7 + 24 + 24 + 2 * 12
+    assert "100.00%" in page
+    names = {path.stem for path in (own.run.folder / "plots").iterdir()}
+    assert names == {
+        "loss", "accuracy", "error-rate", "learning-rate",
+        "confusion", "reliability", "risk-coverage",
+    }  # fmt: skip
+
+
+def test_hostile_names_are_text(own: ScoredRun) -> None:
+    labels = (Label(id="a", display_name=HOSTILE), Label(id="b", display_name="$x_{" + "長" * 100))
+    images = own.test.images
+    paths = [Path(f"/data/{HOSTILE.replace('/', '')}/<b>{i}.jpg") for i in range(48)]
+    test = dataclasses.replace(own.test, images=dataclasses.replace(images, paths=paths))
+    hostile = dataclasses.replace(own, labels=labels, test=test)
+    page = write_report(hostile).read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(page)
+    assert "script" not in tags.names
+    assert page.count("&lt;script&gt;") > 10
+
+
+def test_a_run_without_history_has_the_other_plots(own: ScoredRun) -> None:
+    (own.run.folder / "metrics.csv").unlink()
+    write_report(own)
+    names = {path.stem for path in (own.run.folder / "plots").iterdir()}
+    assert names == {"confusion", "reliability", "risk-coverage"}
+
+
+def test_thirty_seven_classes_are_drawn_larger() -> None:
+    def size(classes: int) -> tuple[int, ...]:
+        counts = np.random.default_rng(0).integers(0, 90, (classes, classes)).tolist()
+        image = png(confusion_figure(counts, [f"class number {i}" for i in range(classes)]))
+        return struct.unpack(">II", image[16:24])
+
+    assert size(37)[0] > 2 * size(3)[0]
+    assert size(37)[1] > 2 * size(3)[1]
+
+
+def test_curves_draw_what_the_history_has() -> None:
+    assert curves([]) == {}
+    rows = [{"epoch": 0.0, "step": 3.0, "learning_rate": 0.1}]
+    assert list(curves(rows)) == ["learning-rate"]
+    rows += [{"epoch": 0.0, "step": 4.0, "train/loss": 0.5}]
+    rows += [{"epoch": 0.0, "step": 4.0, "validation/loss": 0.7, "validation/accuracy": 0.75}]
+    figure = curves(rows)["error-rate"]
+    (line,) = figure.axes[0].lines
+    assert figure.axes[0].get_xlabel() == "epoch"
+    assert list(line.get_ydata()) == pytest.approx([25.0])
