@@ -5,6 +5,7 @@
     TrainerError
     ├── RecipeError     the recipe is missing, malformed or has an unknown key
     ├── DataError       the data folder cannot be trained on
+    ├── WeightsError    the weights to start from cannot be had or do not fit
     ├── RunError        the run folder is not one, or its training failed
     └── PublishError    the artifact did not pass its checks
 """
@@ -20,6 +21,10 @@ class RecipeError(TrainerError):
 
 class DataError(TrainerError):
     """The data folder cannot be trained on."""
+
+
+class WeightsError(TrainerError):
+    """The weights to start from cannot be had or do not fit."""
 
 
 class RunError(TrainerError):

@@ -64,11 +64,16 @@ class ExportedModel(nn.Module):
         return self.head(self.features(images))
 
 
-def export(normalize: Normalize, network: Network) -> torch.jit.ScriptModule:
-    """Script a trained network with its normalisation: fp32, eval mode, on the CPU."""
+def assemble(normalize: Normalize, network: Network) -> ExportedModel:
+    """A trained network with its normalisation: fp32, eval mode, on the CPU."""
     # Contiguous weights: the server chooses the layout, and the archive stays plain.
     module = ExportedModel(normalize, network).cpu().float().eval()
-    return torchscript.script(module.to(memory_format=torch.contiguous_format))
+    return module.to(memory_format=torch.contiguous_format)
+
+
+def export(normalize: Normalize, network: Network) -> torch.jit.ScriptModule:
+    """Script what :func:`assemble` gives."""
+    return torchscript.script(assemble(normalize, network))
 
 
 def logits_of(module: nn.Module, inputs: Tensor, batch_size: int = 64) -> Tensor:
