@@ -37,13 +37,15 @@ def class_activation_maps(model: FeaturesAndHead, images: Tensor, labels: Tensor
     with torch.no_grad():
         features = model.features(images)
     with torch.inference_mode(mode=False), torch.enable_grad():
+        # Tensors made in a caller's inference mode cannot be differentiated; copies can.
         inputs = features.detach().clone().requires_grad_()
-        logits = model.head(inputs)
-        chosen = logits.gather(1, labels[:, None]).sum()
+        chosen = model.head(inputs).gather(1, labels.clone()[:, None]).sum()
         (gradient,) = torch.autograd.grad(chosen, inputs)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    maps = functional.relu((weights * features).sum(dim=1)).float()
-    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    # bfloat16 is too coarse to sum hundreds of channels in.
+    weights = gradient.float().mean(dim=(2, 3), keepdim=True)
+    maps = functional.relu((weights * features.float()).sum(dim=1))
+    peaks = maps.amax(dim=(1, 2), keepdim=True)
+    return torch.where(peaks > 0, maps / peaks, 0.0)
 
 
 def overlay(image: Tensor, activation: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ def overlay(image: Tensor, activation: Tensor) -> Tensor:
     """
     size = (image.shape[1], image.shape[2])
     enlarged = functional.interpolate(activation[None, None], size, mode="bilinear")[0, 0]
-    colours = matplotlib.colormaps["inferno"](enlarged.numpy())[:, :, :3]
+    colours = matplotlib.colormaps["inferno"](enlarged.detach().cpu().numpy())[:, :, :3]
     heat = torch.from_numpy(colours).permute(2, 0, 1).float() * 255
-    mixed = image.float() * (1 - _OPACITY) + heat * _OPACITY
+    mixed = image.cpu().float() * (1 - _OPACITY) + heat * _OPACITY
     return mixed.round().clamp(0, 255).to(torch.uint8)

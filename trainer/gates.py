@@ -46,7 +46,7 @@ def gates(scored: ScoredRun, champion: Contender | None) -> list[Gate]:
         champion: The version in service on the same test photos; None for a first version.
     """
     own = [_finite(scored), _leaks(scored), _floor(scored)]
-    if champion is None:
+    if champion is None or not own[0].passed:
         return own
     labels = _labels(scored, champion)
     if not labels.passed:

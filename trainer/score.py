@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.manifest import Label, Metrics
 from trainer.data import EvaluationImages, catalogue, default_cache, read_evaluation, resolve_data
+from trainer.errors import RunError
 from trainer.evaluate import Evaluation, evaluate, fit_temperature, measure
 from trainer.export import export, logits_of
 from trainer.recipe import Recipe
@@ -95,7 +96,7 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
 
     Raises:
         DataError: The photos cannot be read.
-        RunError: The run is not finished, or the data is not what it was trained on.
+        RunError: The run is not finished, or its answers are no numbers.
     """
     recipe, record = run.recipe(), run.data()
     task = load_network(run)
@@ -108,6 +109,8 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
     test = read_evaluation(photos.test, recipe.input, cache)
     validation_logits = logits_of(module, validation.inputs)
     test_logits = logits_of(module, test.inputs)
+    if not bool(torch.isfinite(torch.cat([validation_logits, test_logits])).all()):
+        raise RunError(f"{run.folder} gives logits that are NaN or infinite")
     temperature = fit_temperature(validation_logits, validation.labels)
     return ScoredRun(
         run=run,

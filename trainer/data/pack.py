@@ -178,7 +178,8 @@ def _build(
 def _load_index(index_path: Path, pixels_path: Path) -> _Index | None:
     """The index of a whole pack; None where there is none, or a damaged one."""
     try:
-        with np.load(index_path, allow_pickle=False) as file:
+        # Opened here: numpy does not close a file that it cannot read.
+        with index_path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             index = _Index(
                 kept=file["kept"],
                 shapes=file["shapes"],

@@ -26,7 +26,7 @@ class Vgg16(Network):
 
     def __init__(self, classes: int, hidden: int = 512, dropout: float = 0.0) -> None:
         super().__init__()
-        self.base = torchvision.models.vgg16(weights=None).features
+        self.base = _base()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dense = nn.Linear(_CHANNELS, hidden)
         self.activation = nn.ReLU(inplace=True)
@@ -59,3 +59,18 @@ class Vgg16(Network):
     def head_modules(self) -> Sequence[nn.Module]:
         """The two dense layers."""
         return [self.dense, self.classifier]
+
+
+def _base() -> nn.Sequential:
+    """torchvision's convolutional base, initialised as torchvision does.
+
+    Its classifier, eight times as large, never gets memory: on the meta device it has none.
+    """
+    with torch.device("meta"):
+        base: nn.Sequential = torchvision.models.vgg16(weights=None, init_weights=False).features
+    base.to_empty(device="cpu")
+    for layer in base:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return base

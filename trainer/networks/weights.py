@@ -1,15 +1,11 @@
-"""What a network starts from: nothing, ImageNet, or a file.
+"""What a network starts from: nothing, ImageNet, or a file."""
 
-Only the body is loaded; the head starts fresh, because its classes are others.
-"""
-
-import pickle
-import zipfile
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-from urllib.error import URLError
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
@@ -17,11 +13,12 @@ from torchvision.models import VGG16_Weights, WeightsEnum, get_model_weights
 
 from trainer.errors import WeightsError
 from trainer.networks.network import Network
+from trainer.networks.weight_files import read_weights
 from trainer.recipe import NetworkSpec, TorchvisionResNetSpec, Vgg16Spec
 
 _SHOWN = 3  # names in a message
-_RUN_PREFIX = "network."
-_NOT_WEIGHTS = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError)
+# A mere counter, which files from before PyTorch 0.4.1 (torchvision's among them) lack.
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -30,98 +27,39 @@ class WeightsReport:
 
     Attributes:
         origin: For people: "none", or where the tensors come from.
-        loaded: How many tensors of the body were loaded.
+        loaded: How many tensors were loaded, buffers among them.
+        fresh: Names of the tensors that were left as they were initialised.
     """
 
     origin: str
     loaded: int
+    fresh: tuple[str, ...]
 
 
 def load_weights(network: Network, spec: NetworkSpec) -> WeightsReport:
-    """Load the body's weights that ``spec.weights`` names into ``network``.
+    """Load the weights that ``spec.weights`` names into ``network``: all of its body or nothing.
+
+    The head stays fresh, because its classes are others, except where the file is a run's
+    checkpoint and every tensor of the head has the same shape.
 
     Raises:
-        WeightsError: They cannot be had, are no weights, or are of another network.
+        WeightsError: They cannot be had, are no weights, or are of another network; the
+            network is then unchanged.
     """
     if spec.weights == "none":
-        return WeightsReport("none", 0)
+        return WeightsReport("none", 0, tuple(network.state_dict()))
     if spec.weights == "imagenet":
         published = _published(spec)
-        origin, tensors = f"torchvision {published}", _download(published, spec.name)
+        origin, tensors, of_run = f"torchvision {published}", _download(published, spec.name), False
     else:
-        path = Path(spec.weights)
-        origin, tensors = str(path), read_weights(path)
-    body = _body(network, tensors, origin)
-    network.load_state_dict(body, strict=False)
-    return WeightsReport(origin, len(body))
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file: torchvision's, a state dict of ours, or a run's checkpoint.
-
-    Args:
-        path: A .pth or .ckpt file, or a run's folder, of which the best checkpoint is taken.
-
-    Raises:
-        WeightsError: There is no such file, or it holds something else.
-    """
-    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"weights {file} cannot be read: {error.strerror}") from error
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-    ) as error:
-        raise WeightsError(f"{file} is not a file of PyTorch weights") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = {
-            name.removeprefix(_RUN_PREFIX): tensor
-            for name, tensor in content["state_dict"].items()
-            if name.startswith(_RUN_PREFIX)
-        }
-    if not isinstance(content, Mapping) or not all(
-        isinstance(tensor, Tensor) for tensor in content.values()
-    ):
-        raise WeightsError(f"{file} holds no state dict")
-    return dict(content)
-
-
-def _body(network: Network, tensors: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """The tensors of ``network``'s body, under its names."""
-    wanted = body_state(network)
-    found: dict[str, Tensor] = {}
-    for name in wanted:
-        # torchvision's files name the tensors of what is ``base`` here without that prefix;
-        # VGG16's base is its ``features``.
-        bare = name.removeprefix("base.")
-        for candidate in (name, bare, f"features.{bare}"):
-            if candidate in tensors:
-                found[name] = tensors[candidate]
-                break
-    missing = [
-        name
-        for name in wanted
-        # A mere counter, which files from before PyTorch 0.4.1 do not have.
-        if name not in found and not name.endswith("num_batches_tracked")
-    ]
-    if missing:
-        raise WeightsError(
-            f"{origin} lacks {len(missing)} of the body's {len(wanted)} tensors:"
-            f" {', '.join(missing[:_SHOWN])}; is it of another network?"
-        )
-    misshapen = [name for name in found if found[name].shape != wanted[name].shape]
-    if misshapen:
-        first = misshapen[0]
-        raise WeightsError(
-            f"{origin} has {len(misshapen)} tensors of another shape: {first} is"
-            f" {tuple(found[first].shape)}, the network's is {tuple(wanted[first].shape)}"
-        )
-    return found
+        file = read_weights(Path(spec.weights))
+        origin, tensors, of_run = str(file.path), file.tensors, file.of_run
+    chosen = _matched(body_state(network), tensors, origin)
+    if of_run:
+        chosen |= _head(network, tensors)
+    network.load_state_dict(chosen, strict=False)
+    fresh = tuple(name for name in network.state_dict() if name not in chosen)
+    return WeightsReport(origin, len(chosen), fresh)
 
 
 def body_state(network: Network) -> dict[str, Tensor]:
@@ -129,6 +67,48 @@ def body_state(network: Network) -> dict[str, Tensor]:
     head = {id(tensor) for module in network.head_modules() for tensor in module.parameters()}
     parameters = {name for name, tensor in network.named_parameters() if id(tensor) in head}
     return {name: tensor for name, tensor in network.state_dict().items() if name not in parameters}
+
+
+def _matched(
+    wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], origin: str
+) -> dict[str, Tensor]:
+    """The tensors of ``wanted`` from ``tensors``, under the names of ``wanted``."""
+    found = {name: tensors[source] for name in wanted if (source := _source(name, tensors))}
+    missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
+    if missing:
+        raise WeightsError(
+            f"{origin} lacks {len(missing)} of the body's {len(wanted)} tensors"
+            f" ({_first(missing)}): is it of another network?"
+        )
+    misshapen = [
+        f"{name} is {_shape(found[name])} there and {_shape(wanted[name])} here"
+        for name in found
+        if found[name].shape != wanted[name].shape
+    ]
+    if misshapen:
+        raise WeightsError(
+            f"{origin} has {len(misshapen)} of the body's {len(wanted)} tensors in another"
+            f" shape ({_first(misshapen)}): is it of another network?"
+        )
+    return found
+
+
+def _source(name: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """What a file calls the tensor ``name``, if it has it.
+
+    torchvision's files name the tensors of what is ``base`` here without that prefix;
+    VGG16's base is its ``features``.
+    """
+    bare = name.removeprefix("base.")
+    return next((key for key in (name, bare, f"features.{bare}") if key in tensors), None)
+
+
+def _head(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A run's head where it fits as a whole; else nothing, since half a head is none."""
+    body = body_state(network)
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if name not in body}
+    fits = all(name in tensors and tensors[name].shape == wanted[name].shape for name in wanted)
+    return {name: tensors[name] for name in wanted} if fits else {}
 
 
 def _published(spec: NetworkSpec) -> WeightsEnum:
@@ -145,11 +125,32 @@ def _published(spec: NetworkSpec) -> WeightsEnum:
 
 def _download(weights: WeightsEnum, network: str) -> dict[str, Tensor]:
     """torchvision's file, from torch.hub's cache where it is there already."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    cached = folder / Path(urlparse(weights.url).path).name
+    if not cached.exists():
+        _fetch(weights, network, cached)
     try:
-        return cast(dict[str, Tensor], weights.get_state_dict(check_hash=True, progress=False))
-    except (URLError, TimeoutError, ConnectionError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        return read_weights(cached).tensors
+    except WeightsError as error:
+        raise WeightsError(f"{error}; delete it and it is fetched again") from error
+
+
+def _fetch(weights: WeightsEnum, network: str, cached: Path) -> None:
+    try:
+        # torch.hub reports on stdout, which belongs to the command's result.
+        with contextlib.redirect_stdout(sys.stderr):
+            weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError) as error:  # no network, a full disk; a wrong digest
         raise WeightsError(
             f"the ImageNet weights of {network} cannot be downloaded ({error}). Fetch"
-            f" {weights.url} and pass --weights FILE, or put it into {folder}"
+            f" {weights.url} and pass --weights FILE, or put {cached.name} into {cached.parent}"
         ) from error
+
+
+def _first(items: Iterable[str]) -> str:
+    items = list(items)
+    return ", ".join(items[:_SHOWN]) + (", ..." if len(items) > _SHOWN else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape)
