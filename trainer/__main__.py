@@ -85,15 +85,16 @@ def fit(
     """Train a recipe, or any folder of class folders, and print the run's folder."""
     if resume is not None and any((recipe, data, weights, overrides, exclude)):
         raise typer.BadParameter("a run is resumed as it was begun: give --resume alone")
+    # Read before torch is loaded, which takes seconds.
+    settings = None if resume else _settings(recipe, data, weights, overrides or [])
     from trainer import fit as training
     from trainer.data import default_cache
     from trainer.run import Run
 
     cache = cache or default_cache()
-    if resume is not None:
-        run = training.resume(Run(resume), cache)
+    if settings is None:
+        run = training.resume(Run(resume or Path()), cache)
     else:
-        settings = _settings(recipe, data, weights, overrides or [])
         run = training.fit(settings, data, runs, cache=cache, exclude=exclude)
     typer.echo(run.folder)
 
@@ -114,6 +115,36 @@ def lr_find(
     settings = _settings(recipe, data, weights, overrides or [])
     suggestion = find_learning_rate(settings, data, output, cache or default_cache())
     typer.echo(f"suggested max_learning_rate: {suggestion:.1e} (plot: {output})")
+
+
+@app.command()
+def audit(
+    data: Annotated[Path, typer.Option("--data", help="Folder or archive with the photos.")],
+    output: Annotated[Path, typer.Option(help="Folder for audit.html and the CSV files.")] = Path(
+        "audit"
+    ),
+    recipe: Annotated[
+        str | None, typer.Option(help="Names the photos and the network. Default: by the data.")
+    ] = None,
+    weights: WeightsOption = None,
+    folds: Annotated[int, typer.Option(min=2, help="Networks that are trained.")] = 5,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each of them.")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Find wrong labels, duplicates and broken files; exclude.csv is for fit --exclude."""
+    from trainer.audit import audit as run_audit
+    from trainer.audit.recipe import audit_recipe
+    from trainer.audit.summary import print_audit
+    from trainer.data import default_cache, resolve_data
+
+    cache = cache or default_cache()
+    if recipe is None:
+        settings = audit_recipe(data, weights or "none", epochs)
+    else:
+        overrides = [f"fit.epochs={epochs}"] if epochs else []
+        settings = _settings(recipe, data, weights, overrides)
+    root = resolve_data(data, settings.data, cache)
+    print_audit(run_audit(settings, root, output, cache, folds))
 
 
 @app.command()

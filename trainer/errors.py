@@ -8,6 +8,7 @@
     ├── WeightsError    the weights to start from cannot be had or do not fit
     ├── RunError        the run folder is not one, or its training failed
     │   └── InterruptedRunError  Ctrl-C; what was reached is kept
+    ├── AuditError      the data cannot be audited
     └── PublishError    the artifact did not pass its checks
 """
 
@@ -47,6 +48,10 @@ class InterruptedRunError(RunError):
         self.resumable = resumable
         kept = f"resume with --resume {folder}" if resumable else "no epoch was finished"
         super().__init__(f"interrupted: {kept}")
+
+
+class AuditError(TrainerError):
+    """The data cannot be audited."""
 
 
 class PublishError(TrainerError):

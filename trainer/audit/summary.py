@@ -1,0 +1,19 @@
+"""The audit on a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.audit.findings import Problem
+from trainer.audit.run import Audit
+
+
+def print_audit(audit: Audit) -> None:
+    """Print how many findings of each kind there are, and where they are written."""
+    console = Console()
+    table = Table("what", "photos", title=f"{audit.photos} photos")
+    for problem in Problem:
+        table.add_row(problem.value, str(audit.count(problem)))
+    console.print(table)
+    if audit.imbalance:
+        console.print(audit.imbalance)
+    console.print(f"written to {audit.folder}: audit.html, audit.csv, exclude.csv", soft_wrap=True)
