@@ -26,7 +26,7 @@ from trainer.data import (
 from trainer.errors import RunError
 from trainer.history import rewind_history
 from trainer.loop import train
-from trainer.networks.weights import load_weights
+from trainer.networks.weights import load_weights, portable_name
 from trainer.processes import Processes, processes
 from trainer.recipe import Recipe
 from trainer.run import DataRecord, Run, create_run
@@ -169,8 +169,9 @@ def _new_run(
     """The run's folder, made by the first process and known to all."""
     if not together.first:
         return Run(Path(together.share("")))
+    network = recipe.network.model_copy(update={"weights": portable_name(recipe.network.weights)})
     try:
-        run = create_run(runs, recipe)
+        run = create_run(runs, recipe.model_copy(update={"network": network}))
         run.write("data.json", record.model_dump_json(indent=2))
         if exclude is not None:
             shutil.copyfile(exclude, run.folder / "exclude.csv")
@@ -204,7 +205,7 @@ def _record(
         validation_images=len(validation.paths),
         fingerprint=fingerprint(training.digests),
         train_digests=tuple(sorted(training.digests)),
-        unreadable={str(item.path): item.reason for item in unreadable},
+        unreadable={str(item.path.relative_to(root)): item.reason for item in unreadable},
         duplicates_left_out=duplicates,
         counts=_counts(
             len(photos.classes),

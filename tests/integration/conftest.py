@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from models.repository import ModelRepository
+
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "examples" / "photos"
+ZOO = ROOT / "models" / "zoo"
+VERSION = str(ModelRepository(ZOO).versions("cats-vs-dogs")[-1])
 
 
 @dataclass(frozen=True)

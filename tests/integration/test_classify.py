@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, common_pb2, model_pb2, model_pb2_grpc
-from tests.integration.conftest import PHOTOS, Server
+from tests.integration.conftest import PHOTOS, VERSION, Server
 
 Request = classify_pb2.ClassifyRequest
 TIMEOUT_S = 30
@@ -62,7 +62,7 @@ def test_bundled_photos_get_their_right_class(classifier) -> None:
 def test_the_answer_is_complete(classifier, cat: bytes) -> None:
     response = classifier.Classify(request_of(cat, request_id="mine"), timeout=TIMEOUT_S)
     assert response.request_id == "mine"
-    assert (response.model_name, response.model_version) == ("cats-vs-dogs", "1")
+    assert (response.model_name, response.model_version) == ("cats-vs-dogs", VERSION)
     assert [(p.index, p.id, p.display_name) for p in response.predictions] == [
         (0, "cat", "Cat"),
         (1, "dog", "Dog"),
@@ -159,10 +159,10 @@ def test_an_unknown_model_is_named(classifier, cat: bytes, spec, code) -> None:
     assert len(error.details()) < 200
 
 
-@pytest.mark.parametrize("spec", [{"version": "1"}, {"version_label": "latest"}])
+@pytest.mark.parametrize("spec", [{"version": VERSION}, {"version_label": "latest"}])
 def test_a_version_may_be_chosen(classifier, cat: bytes, spec) -> None:
     request = request_of(cat, model=common_pb2.ModelSpec(name="cats-vs-dogs", **spec))
-    assert classifier.Classify(request).model_version == "1"
+    assert classifier.Classify(request).model_version == VERSION
 
 
 def test_a_malformed_message_is_an_invalid_argument(channel: grpc.Channel) -> None:
@@ -234,12 +234,13 @@ def test_a_cancelled_call_leaves_its_neighbours_alone(classifier, cat: bytes) ->
 
 def test_models_are_described(channel: grpc.Channel) -> None:
     models = model_pb2_grpc.ModelServiceStub(channel)
-    (model,) = models.ListModels(model_pb2.ListModelsRequest()).models
+    listed = models.ListModels(model_pb2.ListModelsRequest()).models
+    model = next(model for model in listed if model.is_default)
     assert model == models.GetModel(model_pb2.GetModelRequest()).model
-    assert (model.name, model.version, model.is_default) == ("cats-vs-dogs", "1", True)
+    assert (model.name, model.version, model.is_default) == ("cats-vs-dogs", VERSION, True)
     assert model.state == model_pb2.MODEL_STATE_READY
     assert [label.id for label in model.labels] == ["cat", "dog"]
-    assert (model.input.height, model.input.width) == (128, 128)
+    assert (model.input.height, model.input.width) == (160, 160)
     assert model.metrics["accuracy"] >= 0.9
     assert model.metrics["images"] == 1000
     unknown = model_pb2.GetModelRequest(model=common_pb2.ModelSpec(name="nobody"))
@@ -252,13 +253,14 @@ def test_metrics_tell_what_happened(server: Server, classifier, cat: bytes) -> N
     classifier.Classify(request_of(cat))
     with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=TIMEOUT_S) as page:
         text = page.read().decode()
-    labels = 'model="cats-vs-dogs",version="1"'
+    labels = f'model="cats-vs-dogs",version="{VERSION}"'
     assert f'menagerie_requests_total{{code="OK",method="Classify",{labels}}}' in text
     for step in ("request", "decode", "queue", "engine"):
         assert f"menagerie_{step}_seconds_bucket{{le=" in text
         assert f"menagerie_{step}_seconds_count{{{labels}}}" in text
     assert f"menagerie_batch_size_count{{{labels}}}" in text
-    assert 'menagerie_queue_depth{model="cats-vs-dogs",queue="engine",version="1"} 0.0' in text
+    queue = f'model="cats-vs-dogs",queue="engine",version="{VERSION}"'
+    assert f"menagerie_queue_depth{{{queue}}} 0.0" in text
     assert "menagerie_model_info{" in text
 
 

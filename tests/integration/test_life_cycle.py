@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
-from tests.integration.conftest import PHOTOS, ROOT, Server, run_server
+from tests.integration.conftest import PHOTOS, ROOT, VERSION, ZOO, Server, run_server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -118,16 +118,17 @@ def test_a_corrupt_version_is_refused_and_the_labelled_one_serves(
     tmp_path: Path, cat: bytes
 ) -> None:
     zoo = tmp_path / "zoo"
-    shutil.copytree(ROOT / "models" / "zoo", zoo)
+    shutil.copytree(ZOO, zoo)
     model = zoo / "cats-vs-dogs"
-    shutil.copytree(model / "1", model / "2")
-    manifest = json.loads((model / "2" / "manifest.json").read_text())
-    manifest["version"] = 2
-    (model / "2" / "manifest.json").write_text(json.dumps(manifest))
-    weights = bytearray((model / "2" / "model.pt").read_bytes())
+    corrupt = model / "99"
+    shutil.copytree(model / VERSION, corrupt)
+    manifest = json.loads((corrupt / "manifest.json").read_text())
+    manifest["version"] = 99
+    (corrupt / "manifest.json").write_text(json.dumps(manifest))
+    weights = bytearray((corrupt / "model.pt").read_bytes())
     weights[len(weights) // 2] ^= 1
-    (model / "2" / "model.pt").write_bytes(weights)
-    (model / "labels.json").write_text('{"stable": 1}')
+    (corrupt / "model.pt").write_bytes(weights)
+    (model / "labels.json").write_text(f'{{"stable": {VERSION}}}')
     with (
         run_server("--repository", str(zoo)) as server,
         grpc.insecure_channel(server.grpc) as channel,
@@ -136,11 +137,18 @@ def test_a_corrupt_version_is_refused_and_the_labelled_one_serves(
         answer = classify_pb2_grpc.ClassifyServiceStub(channel).Classify(
             classify_pb2.ClassifyRequest(image=image)
         )
-        assert answer.model_version == "1"
+        assert answer.model_version == VERSION
         listed = model_pb2_grpc.ModelServiceStub(channel).ListModels(model_pb2.ListModelsRequest())
-        states = {item.version: (item.state, item.state_reason) for item in listed.models}
-    assert states["1"] == (model_pb2.MODEL_STATE_READY, "")
-    assert states["2"] == (model_pb2.MODEL_STATE_FAILED, "model.pt differs from its SHA-256 digest")
+        states = {
+            item.version: (item.state, item.state_reason)
+            for item in listed.models
+            if item.name == "cats-vs-dogs"
+        }
+    assert states[VERSION] == (model_pb2.MODEL_STATE_READY, "")
+    assert states["99"] == (
+        model_pb2.MODEL_STATE_FAILED,
+        "model.pt differs from its SHA-256 digest",
+    )
 
 
 def test_the_command_line_tells_cats_from_dogs(server: Server) -> None:

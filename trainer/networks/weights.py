@@ -154,3 +154,13 @@ def _first(items: Iterable[str]) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(str(size) for size in tensor.shape)
+
+
+def portable_name(weights: str) -> str:
+    """What to call ``weights`` in files that travel: a file's name, a run's recipe and time."""
+    if weights in ("none", "imagenet"):
+        return weights
+    path = Path(weights)
+    if path.parent.name == "checkpoints":
+        return "/".join(path.parts[-4:])
+    return "/".join(path.parts[-2:]) if path.is_dir() else path.name

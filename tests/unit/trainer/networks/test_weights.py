@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.unit.trainer.photos import write_recipe
 from trainer.errors import WeightsError
 from trainer.networks import Network, build
-from trainer.networks.weights import WeightsReport, body_state, load_weights
+from trainer.networks.weights import WeightsReport, body_state, load_weights, portable_name
 from trainer.recipe import (
     NetworkSpec,
     ResNet9Spec,
@@ -24,6 +24,7 @@ from trainer.recipe import (
     Vgg16Spec,
     load_recipe,
 )
+from trainer.run import Run
 from trainer.task import ClassificationTask
 
 SMALL = SmallResNetSpec(name="resnet", depths=(1,), widths=(8,))
@@ -178,7 +179,7 @@ def test_damage_is_never_a_traceback(tmp_path: Path) -> None:
 
 
 def test_a_published_module_and_code_in_a_pickle_are_refused(tmp_path: Path) -> None:
-    archive = Path("models/zoo/cats-vs-dogs/1/model.pt")
+    archive = max(Path("models/zoo/cats-vs-dogs").glob("*/model.pt"))
     with pytest.raises(WeightsError, match=r"model\.pt is not a file of PyTorch weights$"):
         load(SMALL, archive)
     torch.save(build(SMALL, 3), tmp_path / "whole.pth")  # unpickling it would run code
@@ -252,3 +253,11 @@ def test_nobody_publishes_weights_of_our_small_networks() -> None:
     for spec in (ResNet9Spec(name="resnet9"), SMALL):
         with pytest.raises(WeightsError, match="nobody publishes ImageNet weights of resnet"):
             load(spec, "imagenet")
+
+
+def test_weights_are_named_without_the_folders_of_this_machine(finished_run: Run) -> None:
+    run = "/".join(finished_run.folder.parts[-2:])
+    assert portable_name(str(finished_run.folder)) == run
+    assert portable_name(str(finished_run.best_checkpoint)) == f"{run}/checkpoints/best.ckpt"
+    assert portable_name("/home/somebody/resnet34.pth") == "resnet34.pth"
+    assert (portable_name("none"), portable_name("imagenet")) == ("none", "imagenet")
