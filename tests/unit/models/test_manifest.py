@@ -34,6 +34,12 @@ def test_a_manifest_from_the_future_says_so_before_anything_else():
 
 
 FILES = {"model.pt": ENTRY.model_dump(), "golden.npz": ENTRY.model_dump()}
+REFERENCE = {
+    "images": 4,
+    "best_score": {"edges": [0.0, 0.5, 1.0], "shares": [0.25, 0.75]},
+    "brightness": {"edges": [0.0, 255.0], "shares": [1.0]},
+    "labels": [0.5, 0.5],
+}
 INVALID = [
     ("schema_version", 0, "schema_version"),
     ("schema_version", "x", "schema_version"),
@@ -85,6 +91,12 @@ INVALID = [
     ("files", {**FILES, "a/b": FILES["model.pt"]}, r"files\."),
     ("files", {**FILES, "model.pt": {"sha256": DIGEST, "size_bytes": -1}}, "size_bytes"),
     ("files", {**FILES, "model.pt": {"sha256": "A" * 64, "size_bytes": 1}}, "sha256"),
+    ("class_recalls", [1.0], "one entry per label"),
+    ("class_recalls", [1.0, 1.5], "class_recalls.1"),
+    ("reference", {**REFERENCE, "labels": [1.0]}, "one entry per label"),
+    ("reference", {**REFERENCE, "images": 0}, "reference.images"),
+    ("reference", {**REFERENCE, "brightness": {"edges": [0, 1], "shares": []}}, "brightness"),
+    ("reference", {**REFERENCE, "best_score": {"edges": [1, 0], "shares": [1.0]}}, "must ascend"),
 ]
 
 
@@ -100,7 +112,8 @@ def test_the_error_names_the_field(path, value, message):
 
 def test_every_field_is_needed_or_has_a_default():
     fields = json.loads(MANIFEST.model_dump_json())
-    for name in fields.keys() - {"schema_version", "dtype"}:
+    optional = {"schema_version", "dtype", "class_recalls", "reference", "forced"}
+    for name in fields.keys() - optional:
         rest = {key: value for key, value in fields.items() if key != name}
         with pytest.raises(ManifestError, match=f"{name}: Field required"):
             parse_manifest(json.dumps(rest).encode())
