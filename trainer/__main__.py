@@ -133,17 +133,17 @@ def audit(
 ) -> None:
     """Find wrong labels, duplicates and broken files; exclude.csv is for fit --exclude."""
     from trainer.audit import audit as run_audit
-    from trainer.audit.recipe import audit_recipe
+    from trainer.audit.recipe import ANY_FOLDERS, audit_recipe, shortened
     from trainer.audit.summary import print_audit
     from trainer.data import default_cache, resolve_data
 
     cache = cache or default_cache()
     if recipe is None:
-        settings = audit_recipe(data, weights or "none", epochs)
+        root = resolve_data(data, ANY_FOLDERS, cache)
+        settings = audit_recipe(root, weights or "none", epochs)
     else:
-        overrides = [f"fit.epochs={epochs}"] if epochs else []
-        settings = _settings(recipe, data, weights, overrides)
-    root = resolve_data(data, settings.data, cache)
+        settings = shortened(_settings(recipe, data, weights, []), epochs)
+        root = resolve_data(data, settings.data, cache)
     print_audit(run_audit(settings, root, output, cache, folds))
 
 

@@ -1,6 +1,5 @@
 """Exact and near copies: by digest, and by a perceptual hash."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ _HASH_SIDE = 8  # bits of the hash: 8 x 8
 _DCT_SIDE = 32  # pixels it is computed from
 NEAR_BITS = 8  # of 64; docs/audit.md says why
 _BLOCK = 512  # rows compared at a time
+_FLAT = 2.0  # deviation of grey levels below which a hash is of rounding errors
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,24 @@ class Located:
 
     Attributes:
         photo: Path and class.
+        name: Its path relative to the data folder.
         part: "train", "validation" or "test".
         digest: SHA-256 of the file.
         pixels: uint8 [h, w, 3].
     """
 
     photo: Photo
+    name: str
     part: str
     digest: str
     pixels: NDArray[np.uint8]
 
 
 def duplicates(photos: Sequence[Located], classes: Sequence[str]) -> list[Finding]:
-    """A finding for each photo that repeats an earlier one.
+    """A finding for each photo that repeats an earlier one; for both where their labels differ.
 
     Earlier are test photos, then validation, then training ones: what is held out is kept.
+    Which label of a contradiction is right is not known, so both photos are advised against.
     """
     order = {"test": 0, "validation": 1, "train": 2}
     ranked = sorted(photos, key=lambda item: (order[item.part], item.photo.path))
@@ -50,11 +53,13 @@ def duplicates(photos: Sequence[Located], classes: Sequence[str]) -> list[Findin
         if original is item:
             distinct.append(item)
         else:
-            findings.append(_finding(item, original, Problem.DUPLICATE, 0, classes))
+            findings += _findings(item, original, Problem.DUPLICATE, 0, classes)
     return findings + _near(distinct, classes)
 
 
 def _near(photos: Sequence[Located], classes: Sequence[str]) -> list[Finding]:
+    # Two plain walls have no frequencies to compare.
+    photos = [item for item in photos if item.pixels.mean(axis=2).std() >= _FLAT]
     hashes = np.array([perceptual_hash(item.pixels) for item in photos], dtype=np.uint64)
     copies: dict[int, tuple[int, int]] = {}
     for first, second, bits in _close_pairs(hashes):
@@ -62,8 +67,11 @@ def _near(photos: Sequence[Located], classes: Sequence[str]) -> list[Finding]:
         if first not in copies and second not in copies:
             copies[second] = (first, bits)
     return [
-        _finding(photos[copy], photos[original], Problem.NEAR_DUPLICATE, bits, classes)
+        finding
         for copy, (original, bits) in copies.items()
+        for finding in _findings(
+            photos[copy], photos[original], Problem.NEAR_DUPLICATE, bits, classes
+        )
     ]
 
 
@@ -104,20 +112,26 @@ def _dct_matrix(side: int) -> NDArray[np.float64]:
 _DCT = _dct_matrix(_DCT_SIDE)
 
 
-def file_digest(photo: Photo) -> str:
-    """SHA-256 of a photo's file."""
-    return hashlib.sha256(photo.path.read_bytes()).hexdigest()
+def _findings(
+    copy: Located, original: Located, problem: Problem, bits: int, classes: Sequence[str]
+) -> list[Finding]:
+    if copy.photo.label != original.photo.label:
+        return [
+            _finding(copy, original, Problem.CONTRADICTION, bits, classes),
+            _finding(original, copy, Problem.CONTRADICTION, bits, classes),
+        ]
+    return [_finding(copy, original, problem, bits, classes)]
 
 
 def _finding(
     copy: Located, original: Located, problem: Problem, bits: int, classes: Sequence[str]
 ) -> Finding:
-    notes = [f"copy of {original.photo.path}"]
-    if copy.part != original.part:
-        notes.append(f"{copy.part} photo, and that one is for {original.part}")
-    contradiction = copy.photo.label != original.photo.label
+    contradiction = problem is Problem.CONTRADICTION
+    notes = [f"copy of {original.name}"]
     if contradiction:
         notes.append(f"that one is labelled {classes[original.photo.label]}")
+    if copy.part != original.part:
+        notes.append(f"{copy.part} photo, and that one is for {original.part}")
     return Finding(
         path=copy.photo.path,
         problem=problem,

@@ -6,13 +6,14 @@ from pathlib import Path
 
 
 class Problem(StrEnum):
-    """What may be wrong with a photo."""
+    """What may be wrong with a photo; a contradiction is a copy under another label."""
 
     MISLABELLED = "mislabelled"
     UNREADABLE = "unreadable"
     TINY = "tiny"
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near duplicate"
+    CONTRADICTION = "contradiction"
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Finding:
         problem: What.
         given: The class it lies under.
         suggested: The class it may be of, for a wrong label.
-        score: Mislabelled: out-of-fold probability of the given label, 0 to 1. Near duplicate:
-            bits in which the hashes differ. Otherwise 0.
+        score: Mislabelled: out-of-fold probability of the given label, 0 to 1. Copies: bits in
+            which the hashes differ. Otherwise 0.
         note: For people, for example which photo it is a copy of.
         exclude: Whether to train without it is advised.
-        original: Duplicates: the photo that is kept.
+        original: Copies: the photo that is kept. Contradictions: the other one.
     """
 
     path: Path

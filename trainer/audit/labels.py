@@ -1,12 +1,23 @@
 """Likely wrong labels: confident learning."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from torch import Tensor
 
 from trainer.audit.findings import Finding, Problem
 from trainer.errors import AuditError
+
+
+def require_cleanlab() -> None:
+    """Say that the extra is missing before minutes of training, not after.
+
+    Raises:
+        AuditError: cleanlab is not installed.
+    """
+    if find_spec("cleanlab") is None:
+        raise AuditError('cleanlab is missing: pip install "menagerie[audit]"')
 
 
 def mislabelled(
@@ -21,14 +32,9 @@ def mislabelled(
         labels: Given labels, int64 [n].
         paths: Of each photo.
         classes: Ids in the order of the labels.
-
-    Raises:
-        AuditError: cleanlab is not installed.
     """
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError as error:
-        raise AuditError('cleanlab is missing: pip install "menagerie[audit]"') from error
+    from cleanlab.filter import find_label_issues
+
     positions = find_label_issues(
         labels.numpy(),
         scores.double().numpy(),

@@ -40,7 +40,11 @@ def render(
         tiles = [_tile(finding, root) for finding in own[:_SHOWN]]
         sections.append({"title": problem.value, "count": len(own), "tiles": tiles})
     return template.render(
-        root=root.name, sections=sections, classes=classes, imbalance=imbalance, shown=_SHOWN
+        root=root.resolve().name,
+        sections=sections,
+        classes=classes,
+        imbalance=imbalance,
+        shown=_SHOWN,
     )
 
 

@@ -1,17 +1,19 @@
 """Run every check on a data set and write what was found."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trainer.audit.duplicates import Located, duplicates
 from trainer.audit.files import imbalance, tiny, unreadable
 from trainer.audit.findings import Finding, Problem
-from trainer.audit.labels import mislabelled
+from trainer.audit.labels import mislabelled, require_cleanlab
 from trainer.audit.out_of_fold import out_of_fold_scores
 from trainer.audit.page import render
-from trainer.data import Photo, TrainingImages, catalogue, read_evaluation, read_training
+from trainer.data import Catalogue, Photo, TrainingImages, catalogue, read_evaluation, read_training
 from trainer.errors import AuditError
 from trainer.recipe import Recipe
 
@@ -55,19 +57,30 @@ def audit(recipe: Recipe, root: Path, folder: Path, cache: Path | None, folds: i
         DataError: The data cannot be read.
         AuditError: cleanlab is missing, there are too few photos, or the folder cannot be written.
     """
+    require_cleanlab()
+    with _ready(folder):
+        found, counts, sentence = _examine(recipe, root, cache, folds)
+        result = Audit(sum(counts.values()), counts, sentence, found, folder)
+        _write(result, root)
+    return result
+
+
+def _examine(
+    recipe: Recipe, root: Path, cache: Path | None, folds: int
+) -> tuple[list[Finding], dict[str, int], str]:
+    """The findings, photos by class, and a sentence about imbalance."""
     parts = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels)
     photos = [*parts.train, *parts.validation, *parts.test]
     training = read_training(photos, recipe.data.cache_side, cache)
+    located = _located(root, parts, training)
+    copies = duplicates(located, parts.classes)
     found = [
+        *_mislabelled(recipe, photos, training, parts.classes, folds, copies, cache),
         *unreadable(photos, training.unreadable, parts.classes),
         *tiny(photos, parts.classes),
-        *duplicates(_located(photos, training, _part_of(parts.train, parts.test)), parts.classes),
+        *copies,
     ]
-    found += _mislabelled(recipe, photos, training, parts.classes, folds, cache)
-    counts, sentence = imbalance(photos, parts.classes)
-    result = Audit(len(photos), counts, sentence, found, folder)
-    _write(result, root)
-    return result
+    return found, *imbalance(photos, parts.classes)
 
 
 def _mislabelled(
@@ -76,6 +89,7 @@ def _mislabelled(
     training: TrainingImages,
     classes: Sequence[str],
     folds: int,
+    copies: Sequence[Finding],
     cache: Path | None,
 ) -> list[Finding]:
     smallest = int(training.labels.bincount(minlength=len(classes)).min())
@@ -84,22 +98,39 @@ def _mislabelled(
             f"{folds} folds need {folds} readable photos of each class, not {smallest}"
         )
     evaluation = read_evaluation(photos, recipe.input, cache)
-    scores = out_of_fold_scores(recipe, training, evaluation, folds)
+    originals = _originals(training.paths, copies)
+    scores = out_of_fold_scores(recipe, training, evaluation, folds, originals)
     return mislabelled(scores, training.labels, training.paths, classes)
 
 
-def _part_of(train: Sequence[Photo], test: Sequence[Photo]) -> dict[Path, str]:
-    return {photo.path: "train" for photo in train} | {photo.path: "test" for photo in test}
+def _originals(paths: Sequence[Path], copies: Sequence[Finding]) -> dict[int, int]:
+    """The positions of copies, each with the position of what it repeats."""
+    position = {path: at for at, path in enumerate(paths)}
+    pairs: dict[int, int] = {}
+    for finding in copies:
+        if finding.original is not None:
+            copy, original = position[finding.path], position[finding.original]
+            # A contradiction is listed from both sides.
+            if pairs.get(original) != copy:
+                pairs[copy] = original
+    return pairs
 
 
-def _located(
-    photos: Sequence[Photo], training: TrainingImages, parts: dict[Path, str]
-) -> list[Located]:
-    labels = {photo.path: photo for photo in photos}
+def _located(root: Path, parts: Catalogue, training: TrainingImages) -> list[Located]:
+    located = {
+        photo.path: (photo, part)
+        for part, photos in (
+            ("train", parts.train),
+            ("validation", parts.validation),
+            ("test", parts.test),
+        )
+        for photo in photos
+    }
     return [
         Located(
-            photo=labels[path],
-            part=parts.get(path, "validation"),
+            photo=located[path][0],
+            name=str(path.relative_to(root)),
+            part=located[path][1],
             digest=digest,
             pixels=image.permute(1, 2, 0).numpy(),
         )
@@ -109,14 +140,33 @@ def _located(
     ]
 
 
-def _write(result: Audit, root: Path) -> None:
-    advised = {finding.path: finding for finding in result.findings if finding.exclude}
+@contextmanager
+def _ready(folder: Path) -> Iterator[None]:
+    """Make ``folder`` before the networks are trained; take it away if nothing came of it."""
     try:
-        result.folder.mkdir(parents=True, exist_ok=True)
-        _write_csv(result.folder / "audit.csv", result.findings, root)
-        _write_csv(result.folder / "exclude.csv", list(advised.values()), root)
-        page = render(result.findings, result.classes, result.imbalance, root)
-        (result.folder / "audit.html").write_text(page, encoding="utf-8", errors="replace")
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryDirectory(dir=folder).cleanup()  # says now what writing would say then
+    except OSError as error:
+        raise AuditError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # fails, as it should, on one that holds something
+
+
+def _write(result: Audit, root: Path) -> None:
+    """Write all the files beside their places, then move them there."""
+    advised = {finding.path: finding for finding in result.findings if finding.exclude}
+    page = render(result.findings, result.classes, result.imbalance, root)
+    try:
+        with TemporaryDirectory(dir=result.folder, prefix=".audit-") as name:
+            beside = Path(name)
+            _write_csv(beside / "audit.csv", result.findings, root)
+            _write_csv(beside / "exclude.csv", list(advised.values()), root)
+            (beside / "audit.html").write_text(page, encoding="utf-8", errors="replace")
+            for path in sorted(beside.iterdir()):
+                path.replace(result.folder / path.name)
     except OSError as error:
         raise AuditError(f"{result.folder} cannot be written: {error.strerror}") from error
 

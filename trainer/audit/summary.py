@@ -16,4 +16,6 @@ def print_audit(audit: Audit) -> None:
     console.print(table)
     if audit.imbalance:
         console.print(audit.imbalance)
-    console.print(f"written to {audit.folder}: audit.html, audit.csv, exclude.csv", soft_wrap=True)
+    # A folder's name may hold what rich takes for markup.
+    written = f"written to {audit.folder}: audit.html, audit.csv, exclude.csv"
+    console.print(written, soft_wrap=True, markup=False, highlight=False)

@@ -141,7 +141,8 @@ def _excluded(root: Path, listing: Path | None, photos: Sequence[Photo]) -> froz
     if listing is None:
         return frozenset()
     try:
-        with listing.open(newline="", encoding="utf-8") as file:
+        # File names need not be UTF-8.
+        with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             names = [row["path"] for row in csv.DictReader(file)]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{listing} is no CSV file with a column 'path'") from error
