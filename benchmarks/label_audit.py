@@ -1,11 +1,13 @@
 """How many planted wrong labels the audit finds: ``python -m benchmarks.label_audit --data DIR``.
 
 DIR holds class folders. They are linked into a temporary folder with a share of the labels
-flipped; recall and precision are of the photos that the audit calls mislabelled.
+flipped; recall and precision are of the photos that the audit calls mislabelled, and of those
+among them that it advises to leave out.
 """
 
 import argparse
 import random
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +15,7 @@ from trainer.audit import audit
 from trainer.audit.findings import Problem
 from trainer.audit.recipe import audit_recipe
 from trainer.data import class_photos
+from trainer.run import environment
 
 
 def plant(source: Path, target: Path, noise: float, seed: int) -> set[str]:
@@ -46,13 +49,26 @@ def main() -> None:
         root = Path(folder) / "photos"
         root.mkdir()
         planted = plant(options.data, root, options.noise, options.seed)
+        began = time.perf_counter()
         recipe = audit_recipe(root, options.weights, options.epochs)
         result = audit(recipe, root, Path(folder) / "audit", None, options.folds)
-    named = [f.path.name for f in result.findings if f.problem is Problem.MISLABELLED]
-    hits = [name in planted for name in named]
-    print(f"photos {result.photos}, planted {len(planted)}, named {len(named)}, right {sum(hits)}")
-    print(f"recall {sum(hits) / len(planted):.3f}, precision {sum(hits) / max(1, len(named)):.3f}")
-    print(f"precision of the first {len(planted)}: {sum(hits[: len(planted)]) / len(planted):.3f}")
+        seconds = time.perf_counter() - began
+    named = [finding for finding in result.findings if finding.problem is Problem.MISLABELLED]
+    print(" ".join(f"{name} {version}" for name, version in environment().items()))
+    print(
+        f"{result.photos} photos, {options.folds} folds of {recipe.fit.epochs} epochs at"
+        f" {recipe.input.height} px, {seconds:.0f} s; planted: {len(planted)}"
+    )
+    for title, chosen in {
+        "mislabelled": named,
+        f"the first {len(planted)}": named[: len(planted)],
+        "in exclude.csv": [finding for finding in named if finding.exclude],
+    }.items():
+        right = sum(finding.path.name in planted for finding in chosen)
+        print(
+            f"{title}: {len(chosen)}, recall {right / len(planted):.3f},"
+            f" precision {right / max(1, len(chosen)):.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -75,9 +75,12 @@ def test_a_run_leaves_out_what_the_audit_advises_against(data: Path, audited: Pa
     assert record["duplicates_left_out"] == 0
 
 
-def test_mistakes_are_one_clear_line(data: Path) -> None:
-    result = trainer("audit", "--data", data / "train" / "red", "--output", data.parent / "none")
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert "holds no class folders" in result.stderr
-    assert not (data.parent / "none").exists()
+def test_an_archive_is_audited_without_a_recipe(data: Path) -> None:
+    archive = shutil.make_archive(str(data.parent / "photos"), "zip", data / "test")
+    result = trainer(
+        "audit", "--data", archive, "--output", data.parent / "defaults", "--folds", 2,
+        "--epochs", 1, "--cache", data.parent / "cache",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "48 photos" in result.stdout
+    assert "of class blue</td><td>24</td>" in (data.parent / "defaults" / "audit.html").read_text()

@@ -9,6 +9,9 @@ from torch import Tensor
 from trainer.audit.findings import Finding, Problem
 from trainer.errors import AuditError
 
+SURE = 0.9
+"""Probability of the suggested class from which leaving a photo out is advised; docs/audit.md."""
+
 
 def require_cleanlab() -> None:
     """Say that the extra is missing before minutes of training, not after.
@@ -24,6 +27,9 @@ def mislabelled(
     scores: Tensor, labels: Tensor, paths: Sequence[Path], classes: Sequence[str]
 ) -> list[Finding]:
     """Photos whose label is likely wrong, the likeliest first.
+
+    Leaving out is advised for those alone whose suggested class is nearly sure: networks that
+    judge poorly name many hard photos whose label is right.
 
     Northcutt et al., "Confident Learning" (arXiv 1911.00068), as cleanlab has it.
 
@@ -44,6 +50,7 @@ def mislabelled(
     findings = []
     for position in positions.tolist():
         suggested = int(scores[position].argmax())
+        probability = float(scores[position, suggested])
         findings.append(
             Finding(
                 path=paths[position],
@@ -51,8 +58,8 @@ def mislabelled(
                 given=classes[int(labels[position])],
                 suggested=classes[suggested],
                 score=float(scores[position, labels[position]]),
-                note=f"out-of-fold probability of {classes[suggested]}:"
-                f" {float(scores[position, suggested]):.1%}",
+                note=f"out-of-fold probability of {classes[suggested]}: {probability:.1%}",
+                exclude=probability >= SURE,
             )
         )
     return findings

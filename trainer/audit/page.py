@@ -38,7 +38,8 @@ def render(
     for problem in Problem:
         own = [finding for finding in findings if finding.problem is problem]
         tiles = [_tile(finding, root) for finding in own[:_SHOWN]]
-        sections.append({"title": problem.value, "count": len(own), "tiles": tiles})
+        kept = sum(not finding.exclude for finding in own)
+        sections.append({"title": problem.value, "count": len(own), "kept": kept, "tiles": tiles})
     return template.render(
         root=root.resolve().name,
         sections=sections,

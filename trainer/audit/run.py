@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from trainer.audit.duplicates import Located, duplicates
 from trainer.audit.files import imbalance, tiny, unreadable
-from trainer.audit.findings import Finding, Problem
+from trainer.audit.findings import Finding
 from trainer.audit.labels import mislabelled, require_cleanlab
 from trainer.audit.out_of_fold import out_of_fold_scores
 from trainer.audit.page import render
@@ -37,10 +37,6 @@ class Audit:
     imbalance: str
     findings: list[Finding]
     folder: Path
-
-    def count(self, problem: Problem) -> int:
-        """How many findings of a kind there are."""
-        return sum(finding.problem is problem for finding in self.findings)
 
 
 def audit(recipe: Recipe, root: Path, folder: Path, cache: Path | None, folds: int) -> Audit:

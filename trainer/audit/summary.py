@@ -10,9 +10,11 @@ from trainer.audit.run import Audit
 def print_audit(audit: Audit) -> None:
     """Print how many findings of each kind there are, and where they are written."""
     console = Console()
-    table = Table("what", "photos", title=f"{audit.photos} photos")
+    table = Table("what", "photos", "in exclude.csv", title=f"{audit.photos} photos")
     for problem in Problem:
-        table.add_row(problem.value, str(audit.count(problem)))
+        own = [finding for finding in audit.findings if finding.problem is problem]
+        advised = sum(finding.exclude for finding in own)
+        table.add_row(problem.value, str(len(own)), str(advised))
     console.print(table)
     if audit.imbalance:
         console.print(audit.imbalance)
