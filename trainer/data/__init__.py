@@ -2,7 +2,9 @@
 
 ::
 
-    sources     a folder, an archive or a download   -> a folder
+    sources     what --data says                     -> a folder
+    downloads   a public data set's name             -> the same, from its owner
+    archives    archives                             -> the same, unpacked
     layouts     a folder                             -> photos and their classes
     catalogue   those                                -> training, validation and test photos
     pack        photos                               -> decoded pixels, shared through a file

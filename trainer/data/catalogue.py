@@ -140,12 +140,7 @@ def _excluded(root: Path, listing: Path | None, photos: Sequence[Photo]) -> froz
     """The resolved paths that a CSV file lists."""
     if listing is None:
         return frozenset()
-    try:
-        # File names need not be UTF-8.
-        with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            names = [row["path"] for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{listing} is no CSV file with a column 'path'") from error
+    names = _listed(listing)
     known = {photo.path.resolve() for photo in photos}
     paths = [(root / name).resolve() for name in names]
     for name, path in zip(names, paths, strict=True):
@@ -153,3 +148,15 @@ def _excluded(root: Path, listing: Path | None, photos: Sequence[Photo]) -> froz
         if path not in known:
             raise DataError(f"{listing} names {name!r}, which is no photo of {root}")
     return frozenset(paths)
+
+
+def _listed(listing: Path) -> list[str]:
+    try:
+        # With the mark that spreadsheets put first; file names need not be UTF-8.
+        with listing.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            if "path" not in (rows.fieldnames or ()):
+                raise DataError(f"{listing} is no CSV file with a column 'path'")
+            return [row["path"] for row in rows if row["path"]]
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{listing} cannot be read as CSV: {error}") from error

@@ -11,12 +11,11 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor
 from models.errors import ImageError
 from models.image_header import ImageLimits
 from models.preprocess import decode
+from trainer.data.beside import file_beside
 from trainer.data.catalogue import Photo
 from trainer.errors import DataError
 from trainer.terminal import track
@@ -51,12 +51,15 @@ class _Index:
         shapes: int64 [n, 3], channels, height, width.
         digests: SHA-256 of each kept file.
         unreadable: Position and reason of each photo that is not kept.
+        lasting: Whether a later run would find the same: False where the disk, and not a
+            photo, was at fault.
     """
 
     kept: NDArray[np.int64]
     shapes: NDArray[np.int64]
     digests: list[str]
     unreadable: list[tuple[int, str]]
+    lasting: bool = True
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -89,6 +92,18 @@ class Pack(Sequence[Tensor]):
         pixels = self._pixels[self._ends[index] : self._ends[index + 1]]
         return torch.from_numpy(pixels).view(*self._shapes[index])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loader's spawned worker is sent: the name of the pixels' file, not the pixels."""
+        state = dict(self.__dict__)
+        if isinstance(self._pixels, np.memmap):
+            state["_pixels"] = self._pixels.filename
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if not isinstance(state["_pixels"], np.ndarray):
+            state["_pixels"] = _map(state["_pixels"])
+        self.__dict__.update(state)
+
     def stacked(self) -> Tensor:
         """uint8 [n, 3, h, w]; every photo must have the same size."""
         return torch.from_numpy(self._pixels).view(len(self), *self._shapes[0])
@@ -109,12 +124,13 @@ def read_pack(
         DataError: No photo is readable, or the cache cannot be written.
     """
     if cache is None:
-        with TemporaryDirectory() as folder:
-            return _read(photos, shape, Path(folder) / "pack", in_memory=True)
-    name = _name(photos, kind)
+        pixels = BytesIO()
+        index = _fill(photos, shape, pixels)
+        return _pack(photos, index, np.frombuffer(pixels.getbuffer(), np.uint8))
+    base = cache / _name(photos, kind)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return _read(photos, shape, cache / name, in_memory=False)
+        return _read(photos, shape, base.with_suffix(".pixels"), base.with_suffix(".npz"))
     except OSError as error:
         raise DataError(
             f"decoded photos cannot be kept in {cache}: {error.strerror}; --cache names another"
@@ -123,56 +139,77 @@ def read_pack(
 
 
 def _read(
-    photos: Sequence[Photo], shape: Callable[[Tensor], Tensor], base: Path, *, in_memory: bool
+    photos: Sequence[Photo],
+    shape: Callable[[Tensor], Tensor],
+    pixels_path: Path,
+    index_path: Path,
 ) -> Pack:
-    pixels_path, index_path = base.with_suffix(".pixels"), base.with_suffix(".npz")
     index = _load_index(index_path, pixels_path)
     if index is None:
-        index = _build(photos, shape, pixels_path, index_path)
+        with file_beside(pixels_path) as file:
+            index = _fill(photos, shape, file)
+        if index.lasting:
+            _save_index(index, index_path, pixels_path)
+    return _pack(photos, index, _map(pixels_path) if len(index.kept) else np.empty(0, np.uint8))
+
+
+def _map(pixels_path: Path) -> NDArray[np.uint8]:
+    # Copy on write: torch wants writable memory, and nobody is to write to the pack.
+    return np.memmap(pixels_path, np.uint8, mode="c")
+
+
+def _pack(photos: Sequence[Photo], index: _Index, pixels: NDArray[np.uint8]) -> Pack:
     unreadable = [Unreadable(photos[at].path, reason) for at, reason in index.unreadable]
     if not len(index.kept):
         raise DataError(f"none of {len(photos)} photos can be read; first: {unreadable[0].reason}")
-    # Copy on write: torch wants writable memory, and nobody is to write to the pack.
-    mapped = np.memmap(pixels_path, np.uint8, mode="c")
     return Pack(
         photos=[photos[at] for at in index.kept],
         digests=index.digests,
         unreadable=unreadable,
-        _pixels=np.array(mapped) if in_memory else mapped,
+        _pixels=pixels,
         _shapes=index.shapes,
         _ends=index.ends,
     )
 
 
-def _build(
-    photos: Sequence[Photo],
-    shape: Callable[[Tensor], Tensor],
-    pixels_path: Path,
-    index_path: Path,
-) -> _Index:
+def _fill(photos: Sequence[Photo], shape: Callable[[Tensor], Tensor], file: IO[bytes]) -> _Index:
+    """Write the pixels of each photo to ``file``; say where each lies."""
     kept, shapes, digests, unreadable = [], [], [], []
-    with _beside(pixels_path) as file:
-        for at, outcome in enumerate(track(_decoded(photos, shape), len(photos), "reading photos")):
-            if isinstance(outcome, str):
-                unreadable.append((at, outcome))
-                continue
-            image, digest = outcome
-            kept.append(at)
-            shapes.append(tuple(image.shape))
-            digests.append(digest)
-            file.write(image.contiguous().numpy().data)
-    index = _Index(
-        np.array(kept, np.int64), np.array(shapes, np.int64).reshape(-1, 3), digests, unreadable
+    lasting = True
+    for at, outcome in enumerate(track(_decoded(photos, shape), len(photos), "reading photos")):
+        match outcome:
+            case OSError():
+                unreadable.append((at, f"cannot be read: {outcome.strerror}"))
+                lasting = False
+            case ImageError():
+                unreadable.append((at, str(outcome)))
+            case image, digest:
+                kept.append(at)
+                shapes.append(tuple(image.shape))
+                digests.append(digest)
+                file.write(image.contiguous().numpy().data)
+    return _Index(
+        np.array(kept, np.int64),
+        np.array(shapes, np.int64).reshape(-1, 3),
+        digests,
+        unreadable,
+        lasting,
     )
-    with _beside(index_path) as file:
-        np.savez(
-            file,
-            kept=index.kept,
-            shapes=index.shapes,
-            digests=np.array(digests, dtype="S64"),
-            unreadable=np.array(json.dumps(unreadable)),
-        )
-    return index
+
+
+def _save_index(index: _Index, index_path: Path, pixels_path: Path) -> None:
+    try:
+        with file_beside(index_path) as file:
+            np.savez(
+                file,
+                kept=index.kept,
+                shapes=index.shapes,
+                digests=np.array(index.digests, dtype="S64"),
+                unreadable=np.array(json.dumps(index.unreadable)),
+            )
+    except OSError:
+        pixels_path.unlink(missing_ok=True)  # of no use without it
+        raise
 
 
 def _load_index(index_path: Path, pixels_path: Path) -> _Index | None:
@@ -192,25 +229,15 @@ def _load_index(index_path: Path, pixels_path: Path) -> _Index | None:
     return index if whole else None
 
 
-@contextmanager
-def _beside(path: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name when it is whole, and vanishes when it is not."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+_Outcome = tuple[Tensor, str] | OSError | ImageError
+"""The kept image and the file's digest, or why there is none."""
 
 
-def _decoded(
-    photos: Sequence[Photo], shape: Callable[[Tensor], Tensor]
-) -> Iterator[tuple[Tensor, str] | str]:
+def _decoded(photos: Sequence[Photo], shape: Callable[[Tensor], Tensor]) -> Iterator[_Outcome]:
     """Decode on every core, in order, a bounded number ahead."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = iter(photos)
-        running: list[Future[tuple[Tensor, str] | str]] = [
+        running: list[Future[_Outcome]] = [
             pool.submit(_decode, photo, shape) for photo in islice(waiting, _AHEAD)
         ]
         while running:
@@ -218,15 +245,12 @@ def _decoded(
             running += [pool.submit(_decode, photo, shape) for photo in islice(waiting, 1)]
 
 
-def _decode(photo: Photo, shape: Callable[[Tensor], Tensor]) -> tuple[Tensor, str] | str:
-    """The kept image and the file's digest, or the reason why it cannot be read."""
+def _decode(photo: Photo, shape: Callable[[Tensor], Tensor]) -> _Outcome:
     try:
         data = photo.path.read_bytes()
         return shape(decode(data, ImageLimits())), hashlib.sha256(data).hexdigest()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except ImageError as error:
-        return str(error)
+    except (OSError, ImageError) as error:
+        return error
 
 
 def _name(photos: Sequence[Photo], kind: str) -> str:

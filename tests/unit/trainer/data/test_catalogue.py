@@ -81,3 +81,23 @@ def test_an_empty_class_is_named(root: Path, recipe: Recipe) -> None:
         photo.unlink()
     with pytest.raises(DataError, match="'blue' has no photo in test"):
         catalogue(root, recipe.data, 0)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_listed_photos_are_left_out(mark: str, root: Path, recipe: Recipe, tmp_path: Path) -> None:
+    listing = tmp_path / "exclude.csv"
+    listing.write_text(f"{mark}path,why\ntrain/red/0.jpg,blurred\n\n,no path\n", encoding="utf-8")
+    left_out = root / "train" / "red" / "0.jpg"
+    photos = catalogue(root, recipe.data, 0, exclude=listing)
+    assert left_out not in {photo.path for photo in (*photos.train, *photos.validation)}
+    assert len(photos.train) + len(photos.validation) == 15
+
+
+@pytest.mark.parametrize("content", ["", "file,why\n", "\n"])
+def test_a_list_without_paths_is_refused(
+    content: str, root: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    listing = tmp_path / "exclude.csv"
+    listing.write_text(content)
+    with pytest.raises(DataError, match="is no CSV file with a column 'path'"):
+        catalogue(root, recipe.data, 0, exclude=listing)

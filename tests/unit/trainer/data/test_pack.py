@@ -1,5 +1,8 @@
+import os
+import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,9 @@ from pathlib import Path
 from trainer.data import Photo, read_training
 from trainer.errors import DataError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
-    read_training([Photo(Path(path), 0) for path in sys.argv[2:]], 32, Path(sys.argv[1]))
+    read_training([Photo(Path(path), 0) for path in sys.argv[3:]], 4, Path(sys.argv[1]))
 except DataError as error:
     print(error)
 """
@@ -75,13 +78,19 @@ def test_unreadable_photos_are_remembered(photos: tuple[Photo, ...], tmp_path: P
         assert len(images.images) == len(photos) - 1
 
 
+@pytest.mark.parametrize("suffix", ["pixels", "npz"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    photos: tuple[Photo, ...], tmp_path: Path
+    suffix: str, photos: tuple[Photo, ...], tmp_path: Path
 ) -> None:
+    """While the pixels are written, and while the index is, which is the larger here."""
+    read_training(photos, 4, tmp_path / "whole")
+    sizes = {path.suffix: path.stat().st_size for path in (tmp_path / "whole").iterdir()}
+    assert sizes[".pixels"] < sizes[".npz"]
+    limit = sizes[f".{suffix}"] - 1
     cache = tmp_path / "cache"
     paths = [str(photo.path) for photo in photos]
     result = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(cache), *paths],
+        [sys.executable, "-c", FULL_DISK, str(cache), str(limit), *paths],
         capture_output=True,
         text=True,
         check=True,
@@ -96,3 +105,36 @@ def test_a_cache_that_cannot_be_written_is_named(photos: tuple[Photo, ...], tmp_
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot be kept in .*file/cache: Not a directory"):
         read_training(photos, 32, tmp_path / "file" / "cache")
+
+
+def test_a_photo_that_could_not_be_read_this_time_is_tried_again(
+    photos: tuple[Photo, ...], tmp_path: Path
+) -> None:
+    hidden = photos[2].path.rename(tmp_path / "hidden.jpg")
+    photos[2].path.mkdir()  # read as a file: Is a directory
+    images = read_training(photos, 32, tmp_path / "cache")
+    assert images.unreadable[0].reason == "cannot be read: Is a directory"
+    kept = photos[2].path.stat()
+    photos[2].path.rmdir()
+    hidden.rename(photos[2].path)
+    os.utime(photos[2].path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert len(read_training(photos, 32, tmp_path / "cache").images) == len(photos)
+
+
+def test_a_pickled_pack_names_its_pixels(photos: tuple[Photo, ...], tmp_path: Path) -> None:
+    for cache in (tmp_path / "cache", None):
+        images = read_training(photos, 32, cache).images
+        sent = pickle.dumps(images)
+        received = pickle.loads(sent)  # noqa: S301 - our own
+        for one, other in zip(received, images, strict=True):
+            assert torch.equal(one, other)
+        pixels = sum(image.numel() for image in images)
+        assert (len(sent) < pixels / 2) == (cache is not None)
+
+
+def test_memory_alone_needs_no_disk(
+    photos: tuple[Photo, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert len(read_training(photos, 32).images) == len(photos)

@@ -1,12 +1,9 @@
-import io
-import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.unit.trainer.photos import write_photos
-from trainer.data import catalogue, default_cache, resolve_data
+from trainer.data import default_cache, resolve_data
 from trainer.errors import DataError
 from trainer.recipe import DataSpec
 
@@ -14,59 +11,20 @@ FOLDERS = DataSpec(train=("train",), test=("test",), validation_fraction=0.25)
 PETS = DataSpec(layout="oxford-iiit-pet", validation_fraction=0.25)
 
 
-def zipped(folder: Path, file: Path, prefix: str) -> Path:
-    with zipfile.ZipFile(file, "w") as archive:
-        for path in sorted(folder.rglob("*.jpg")):
-            archive.write(path, f"{prefix}{path.relative_to(folder)}")
-        archive.writestr("__MACOSX/._junk", "")
-    return file
+def test_a_folder_of_one_folder_and_a_stray_file_is_descended_into(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "archive" / "raw-img", per_class=4) / "train"
+    (tmp_path / "archive" / "translate.py").write_text("translate = {}")
+    spec = DataSpec(test_fraction=0.2, validation_fraction=0.2)
+    assert resolve_data(tmp_path / "archive", spec, tmp_path) == photos.parent
+    (photos.parent / "test").rename(tmp_path / "test")
+    assert resolve_data(tmp_path / "archive", spec, tmp_path) == photos
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_an_archive_is_unpacked_once_and_descended_into(kind: str, tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos", per_class=4)
-    file = tmp_path / f"photos.{kind}"
-    if kind == "zip":
-        zipped(photos, file, "outer/inner/")
-    else:
-        with tarfile.open(file, "w:gz") as archive:
-            archive.add(photos, "outer/inner")
-    cache = tmp_path / "cache"
-    root = resolve_data(file, FOLDERS, cache)
-    assert root.name == "inner"
-    assert len(catalogue(root, FOLDERS, 0).test) == 8
-    (root / "mark").touch()
-    assert (resolve_data(file, FOLDERS, cache) / "mark").exists()
-    assert [entry.name for entry in cache.iterdir() if "part" in entry.name] == []
-
-
-def test_a_hostile_archive_writes_nothing_outside(tmp_path: Path) -> None:
-    file = tmp_path / "evil.tar"
-    with tarfile.open(file, "w") as archive:
-        member = tarfile.TarInfo("../../escaped.jpg")
-        member.size = 4
-        archive.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(DataError, match="is damaged, or no archive"):
-        resolve_data(file, FOLDERS, tmp_path / "deep" / "cache")
-    assert not list(tmp_path.rglob("escaped.jpg"))
-    file = tmp_path / "evil.zip"
-    with zipfile.ZipFile(file, "w") as packed:
-        packed.writestr("../../escaped.jpg", "evil")
-        packed.writestr("/absolute.jpg", "evil")
-    root = resolve_data(file, DataSpec(test_fraction=0.2, validation_fraction=0.2), tmp_path / "c")
-    assert {path.name for path in root.rglob("*.jpg")} == {"escaped.jpg", "absolute.jpg"}
-    assert root.is_relative_to(tmp_path / "c")
-    assert {path.parent.name for path in tmp_path.rglob("escaped.jpg")} == {root.name}
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
-@pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz"])
-def test_a_damaged_archive_leaves_nothing(name: str, content: bytes, tmp_path: Path) -> None:
-    file = tmp_path / name
-    file.write_bytes(content)
-    with pytest.raises(DataError, match="is damaged, or no archive"):
-        resolve_data(file, FOLDERS, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+def test_one_class_folder_is_not_taken_for_the_data(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", per_class=4) / "train"
+    (photos / "red").rename(tmp_path / "red")
+    spec = DataSpec(test_fraction=0.2, validation_fraction=0.2)
+    assert resolve_data(photos, spec, tmp_path) == photos
 
 
 def test_what_cannot_be_had_says_what_to_fetch_from_whom(
