@@ -177,7 +177,8 @@ def report(run: RunArgument, data: DataOption = None, cache: CacheOption = None)
     from trainer.run import Run
     from trainer.score import score
 
-    typer.echo(write_report(score(Run(run), data, cache or default_cache())))
+    cache = cache or default_cache()
+    typer.echo(write_report(score(Run(run), data, cache), cache))
 
 
 @app.command()

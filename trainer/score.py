@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from models.manifest import Label, Metrics
-from trainer.data import EvaluationImages, catalogue, default_cache, read_evaluation, resolve_data
+from trainer.data import (
+    Catalogue,
+    EvaluationImages,
+    catalogue,
+    default_cache,
+    read_evaluation,
+    resolve_data,
+)
 from trainer.errors import RunError
 from trainer.evaluate import Evaluation, evaluate, fit_temperature, measure
 from trainer.export import export, logits_of
@@ -46,6 +53,8 @@ class ScoredRun:
         run: Its folder.
         recipe: As it was run.
         data: What it was trained on.
+        root: The data folder.
+        photos: The split.
         labels: Id and display name of each class, in the order of the logits.
         module: The best checkpoint, scripted: fp32, eval mode, on the CPU.
         temperature: Fitted on the validation photos.
@@ -57,6 +66,8 @@ class ScoredRun:
     run: Run
     recipe: Recipe
     data: DataRecord
+    root: Path
+    photos: Catalogue
     labels: tuple[Label, ...]
     module: torch.jit.ScriptModule
     temperature: float
@@ -116,6 +127,8 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
         run=run,
         recipe=recipe,
         data=record,
+        root=root,
+        photos=photos,
         labels=labels_of(recipe, record.classes),
         module=module,
         temperature=temperature,

@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.audit.findings import Finding, Problem
-from trainer.data import Photo
+from trainer.data import Catalogue, Photo, TrainingImages
 
 _HASH_SIDE = 8  # bits of the hash: 8 x 8
 _DCT_SIDE = 32  # pixels it is computed from
@@ -35,6 +36,29 @@ class Located:
     part: str
     digest: str
     pixels: NDArray[np.uint8]
+
+
+def locate(root: Path, parts: Catalogue, images: TrainingImages) -> list[Located]:
+    """Where each of ``images``, photos of any part of the split, lies."""
+    photos = {
+        photo.path: (photo, part)
+        for part, group in (
+            ("train", parts.train),
+            ("validation", parts.validation),
+            ("test", parts.test),
+        )
+        for photo in group
+    }
+    return [
+        Located(
+            photo=photos[path][0],
+            name=str(path.relative_to(root)),
+            part=photos[path][1],
+            digest=digest,
+            pixels=image.permute(1, 2, 0).numpy(),
+        )
+        for path, digest, image in zip(images.paths, images.digests, images.images, strict=True)
+    ]
 
 
 def duplicates(photos: Sequence[Located], classes: Sequence[str]) -> list[Finding]:

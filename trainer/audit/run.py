@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trainer.audit.duplicates import Located, duplicates
+from trainer.audit.duplicates import duplicates, locate
 from trainer.audit.files import imbalance, tiny, unreadable
 from trainer.audit.findings import Finding
 from trainer.audit.labels import mislabelled, require_cleanlab
 from trainer.audit.out_of_fold import out_of_fold_scores
 from trainer.audit.page import render
-from trainer.data import Catalogue, Photo, TrainingImages, catalogue, read_evaluation, read_training
+from trainer.data import Photo, TrainingImages, catalogue, read_evaluation, read_training
 from trainer.errors import AuditError
 from trainer.recipe import Recipe
 
@@ -68,8 +68,7 @@ def _examine(
     parts = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels)
     photos = [*parts.train, *parts.validation, *parts.test]
     training = read_training(photos, recipe.data.cache_side, cache)
-    located = _located(root, parts, training)
-    copies = duplicates(located, parts.classes)
+    copies = duplicates(locate(root, parts, training), parts.classes)
     found = [
         *_mislabelled(recipe, photos, training, parts.classes, folds, copies, cache),
         *unreadable(photos, training.unreadable, parts.classes),
@@ -110,30 +109,6 @@ def _originals(paths: Sequence[Path], copies: Sequence[Finding]) -> dict[int, in
             if pairs.get(original) != copy:
                 pairs[copy] = original
     return pairs
-
-
-def _located(root: Path, parts: Catalogue, training: TrainingImages) -> list[Located]:
-    located = {
-        photo.path: (photo, part)
-        for part, photos in (
-            ("train", parts.train),
-            ("validation", parts.validation),
-            ("test", parts.test),
-        )
-        for photo in photos
-    }
-    return [
-        Located(
-            photo=located[path][0],
-            name=str(path.relative_to(root)),
-            part=located[path][1],
-            digest=digest,
-            pixels=image.permute(1, 2, 0).numpy(),
-        )
-        for path, digest, image in zip(
-            training.paths, training.digests, training.images, strict=True
-        )
-    ]
 
 
 @contextmanager

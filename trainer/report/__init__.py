@@ -4,7 +4,8 @@
 
     charts        a figure in the page's style -> PNG
     curves, confusion, reliability             -> figures
-    gallery, maps                              -> thumbnails
+    gallery                                    -> thumbnails and class-activation maps
+    copies        the split                    -> photos on both sides of it
     page          all of them                  -> report.html and plots/*.png
 """
 

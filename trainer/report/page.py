@@ -13,14 +13,19 @@ from trainer.evaluate import risk_coverage
 from trainer.history import read_history
 from trainer.report.charts import png
 from trainer.report.confusion import confusion_figure
+from trainer.report.copies import copies_across_split
 from trainer.report.curves import curves
 from trainer.report.gallery import activation_samples, random_samples, top_losses
 from trainer.report.reliability import reliability_figure, risk_coverage_figure
 from trainer.score import ScoredRun
 
 
-def write_report(scored: ScoredRun) -> Path:
+def write_report(scored: ScoredRun, cache: Path | None = None) -> Path:
     """Write ``report.html`` and ``plots/*.png`` into the run's folder.
+
+    Args:
+        scored: A finished run and its answers.
+        cache: As for ``fit``.
 
     Returns:
         The page's path.
@@ -31,7 +36,7 @@ def write_report(scored: ScoredRun) -> Path:
     for name, content in plots.items():
         (folder / "plots" / f"{name}.png").write_bytes(content)
     page = folder / "report.html"
-    page.write_text(_render(scored, plots), encoding="utf-8")
+    page.write_text(_render(scored, plots, cache), encoding="utf-8")
     return page
 
 
@@ -48,7 +53,7 @@ def _figures(scored: ScoredRun) -> dict[str, Figure]:
     }
 
 
-def _render(scored: ScoredRun, plots: Mapping[str, bytes]) -> str:
+def _render(scored: ScoredRun, plots: Mapping[str, bytes], cache: Path | None) -> str:
     # Everything that comes from outside (class names, paths, recipes) is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -60,6 +65,7 @@ def _render(scored: ScoredRun, plots: Mapping[str, bytes]) -> str:
         recipe_text=scored.recipe.model_dump_json(indent=2),
         environment=json.loads(environment_file.read_text(encoding="utf-8")),
         data=scored.data,
+        copies=copies_across_split(scored, cache),
         labels=scored.labels,
         evaluation=scored.evaluation(),
         parameters=sum(parameter.numel() for parameter in scored.module.parameters()),

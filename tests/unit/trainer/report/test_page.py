@@ -1,18 +1,21 @@
 import dataclasses
+import shutil
 import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.manifest import Label
 from trainer.report import write_report
 from trainer.report.charts import png
 from trainer.report.confusion import confusion_figure
+from trainer.report.copies import copies_across_split
 from trainer.report.curves import curves
 from trainer.run import Run
-from trainer.score import ScoredRun
+from trainer.score import ScoredRun, score
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -90,3 +93,26 @@ def test_curves_draw_what_the_history_has() -> None:
     (line,) = figure.axes[0].lines
     assert figure.axes[0].get_xlabel() == "epoch"
     assert list(line.get_ydata()) == pytest.approx([25.0])
+
+
+def test_copies_across_the_split_are_named(finished_run: Run, photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    shutil.copy(data / "test" / "red" / "3.jpg", data / "train" / "blue" / "3.jpg")
+    with Image.open(data / "test" / "blue" / "5.jpg") as picture:
+        picture.resize((96, 80)).save(data / "train" / "blue" / "5.jpg", quality=70)
+    shutil.copy(data / "train" / "red" / "7.jpg", data / "train" / "red" / "8.jpg")  # one side
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run.folder, folder)
+    scored = score(Run(folder), data)
+    copies = copies_across_split(scored, None)
+    assert {(copy.name, copy.original) for copy in copies if copy.bits == 0} >= {
+        ("train/blue/3.jpg", "test/red/3.jpg")
+    }
+    assert ("train/blue/5.jpg", "test/blue/5.jpg") in {
+        (copy.name, copy.original) for copy in copies
+    }
+    assert all(copy.part != copy.original_part for copy in copies)
+    page = write_report(scored).read_text(encoding="utf-8")
+    assert f"exact and near</td><td>{len(copies)}</td>" in page
+    assert "train/blue/5.jpg" in page
