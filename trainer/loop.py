@@ -21,6 +21,7 @@ from pytorch_lightning.tuner.lr_finder import _LRFinder
 from pytorch_lightning.tuner.tuning import Tuner
 
 from trainer.callbacks import LossGuard, Plateau, StopRequest, WaitMeter
+from trainer.checkpoints import WholeCheckpoints
 from trainer.data import EvaluationImages, TrainingImages
 from trainer.errors import InterruptedRunError, RunError
 from trainer.history import HistoryLogger
@@ -57,7 +58,7 @@ def train(
         together: The processes that train together.
 
     Raises:
-        RunError: The loss became NaN or infinite.
+        RunError: The loss became NaN or infinite, or the folder cannot be written.
         InterruptedRunError: Ctrl-C; the checkpoints so far are kept.
     """
     recipe = task.recipe
@@ -72,7 +73,7 @@ def train(
         _loggers(run),
         log_interval=min(_STEPS_BETWEEN_LOGS, len(batches)),
     )
-    with _filtered_warnings(), _interruptible(trainer, run, stop):
+    with _filtered_warnings(), _disk_errors(run), _interruptible(trainer, run, stop):
         trainer.fit(
             task,
             batches,
@@ -144,6 +145,7 @@ def _lightning(
         gradient_clip_algorithm=by,
         deterministic=fit.deterministic,
         callbacks=list(callbacks),
+        plugins=WholeCheckpoints(),
         logger=list(loggers),
         log_every_n_steps=log_interval,
         num_sanity_val_steps=0,
@@ -207,6 +209,19 @@ def _interruptible(trainer: lightning.Trainer, run: Run, stop: StopRequest) -> I
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _disk_errors(run: Run) -> Iterator[None]:
+    """The photos are in memory or mapped by now: what fails is writing the run's folder."""
+    try:
+        yield
+    except OSError as error:
+        resumable = run.last_checkpoint.is_file()
+        kept = f"; mend it and resume with --resume {run.folder}" if resumable else ""
+        raise RunError(
+            f"{run.folder} cannot be written: {error.strerror or error}{kept}"
+        ) from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from torch import Tensor
 from models.errors import ImageError
 from models.image_header import ImageLimits
 from models.preprocess import decode
-from trainer.data.beside import file_beside
+from trainer.beside import file_beside
 from trainer.data.catalogue import Photo
 from trainer.errors import DataError
 from trainer.terminal import track

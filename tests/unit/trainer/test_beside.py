@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.beside import file_beside, folder_beside
+from trainer.beside import file_beside, folder_beside
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
