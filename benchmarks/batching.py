@@ -11,22 +11,18 @@ the ratio. Server, load generator and limit share the same cores.
 import argparse
 import asyncio
 import platform
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import torch
 
-from benchmarks import resnet18
-from client import Client
+from benchmarks import artifact
+from benchmarks.networks import resnet18
+from benchmarks.processes import serving
 from models.image_header import ImageLimits
 from models.preprocess import preprocess
 from models.repository import ModelRepository
@@ -36,6 +32,7 @@ from server.pipeline.engine import Work
 from server.pipeline.torchscript import TorchScriptEngine
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = "resnet18"
 PHOTOS = ROOT / "examples" / "photos"
 
 
@@ -44,10 +41,10 @@ def main() -> None:
     arguments = _arguments()
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
     with tempfile.TemporaryDirectory() as folder:
-        resnet18.publish(Path(folder), photos)
+        artifact.publish(Path(folder), NAME, resnet18(), 224, photos)
         limit = Limit(Path(folder), photos)
         batched = ("--max-batch-size", str(arguments.max_batch_size))
-        with _server(folder, *batched) as many, _server(folder, "--max-batch-size", "1") as one:
+        with serving(folder, *batched) as many, serving(folder, "--max-batch-size", "1") as one:
             contenders = {
                 "limit": lambda: limit.images_per_second(arguments.seconds),
                 "batched": lambda: _load(many, arguments, photos),
@@ -64,11 +61,11 @@ class Limit:
     """Decode and model without a server: one thread per core, each with the best batch size."""
 
     def __init__(self, root: Path, photos: list[bytes]) -> None:
-        artifact = ModelRepository(root).read(resnet18.NAME, 1)
+        read = ModelRepository(root).read(NAME, 1)
         torch.set_num_threads(1)
         self._photos = photos
-        self._spec = artifact.manifest.input
-        self._engine = TorchScriptEngine(artifact, torch.device("cpu"), "auto")
+        self._spec = read.manifest.input
+        self._engine = TorchScriptEngine(read, torch.device("cpu"), "auto")
         seconds = self._engine.warm_up(16)
         self._batch = min(seconds, key=lambda size: seconds[size] / size)
 
@@ -110,22 +107,6 @@ async def _closed_loop(address: str, photos: list[bytes], in_flight: int, second
 
         await asyncio.gather(*(caller(offset) for offset in range(in_flight)))
         return done / (time.perf_counter() - started)
-
-
-@contextmanager
-def _server(repository: str, *flags: str) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [sys.executable, "-m", "server", "--repository", repository, "--metrics-port", "0"]
-    command += ["--port", address.rpartition(":")[2], *flags]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # noqa: S603
-    try:
-        with Client(address) as client:
-            client.wait_until_serving(timeout_s=120)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _report(rounds: dict[str, list[float]], arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""A ResNet-18 at 224 pixels as an artifact, with fresh weights: speed does not depend on them."""
+"""Networks with fresh weights as artifacts: speed does not depend on them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,31 +24,35 @@ from models.manifest import (
 from models.preprocess import preprocess
 from models.repository import ModelRepository, Seal
 from trainer.export import export, logits_of
-from trainer.networks.resnet import ResNet
+from trainer.networks import Network
 from trainer.normalize import Normalize
 
-NAME = "resnet18"
-SIDE = 224
-_CLASSES = 10
 _GOLDEN = 4
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def publish(root: Path, photos: Sequence[bytes]) -> None:
-    """Publish the artifact as version 1 of ``resnet18`` below ``root``."""
-    torch.manual_seed(0)
-    network = ResNet((2, 2, 2, 2), (64, 128, 256, 512), _CLASSES).eval()
+def publish(root: Path, name: str, network: Network, side: int, photos: Sequence[bytes]) -> None:
+    """Publish ``network`` as version 1 of the model ``name`` below ``root``.
+
+    Args:
+        root: A folder.
+        name: The model.
+        network: In eval mode.
+        side: Of its input, pixels.
+        photos: JPEG files for the golden samples.
+    """
     module = export(Normalize(_MEAN, _STD), network)
-    spec = InputSpec(height=SIDE, width=SIDE, mean=_MEAN, std=_STD)
+    spec = InputSpec(height=side, width=side, mean=_MEAN, std=_STD)
 
     def build(folder: Path) -> Seal:
         golden = _golden(module, photos, spec)
         (folder / MODEL_NAME).write_bytes(torchscript.save(module))
         (folder / GOLDEN_NAME).write_bytes(save_golden(golden))
+        classes = golden.logits.shape[1]
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        return lambda version: _manifest(version, folder, spec, parameters)
+        return lambda version: _manifest(name, version, folder, spec, classes, parameters)
 
-    ModelRepository(root).publish(NAME, build, lambda _folder: None)
+    ModelRepository(root).publish(name, build, lambda _folder: None)
 
 
 def _golden(module: torch.nn.Module, photos: Sequence[bytes], spec: InputSpec) -> GoldenSamples:
@@ -59,15 +63,17 @@ def _golden(module: torch.nn.Module, photos: Sequence[bytes], spec: InputSpec) -
     return GoldenSamples(inputs[clearest], logits[clearest])
 
 
-def _manifest(version: int, folder: Path, spec: InputSpec, parameters: int) -> Manifest:
+def _manifest(
+    name: str, version: int, folder: Path, spec: InputSpec, classes: int, parameters: int
+) -> Manifest:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     return Manifest(
-        name=NAME,
+        name=name,
         version=version,
         created=datetime.now(UTC),
-        labels=tuple(Label(id=f"class-{n}", display_name=f"Class {n}") for n in range(_CLASSES)),
+        labels=tuple(Label(id=f"class-{n}", display_name=f"Class {n}") for n in range(classes)),
         input=spec,
-        network="resnet18",
+        network=name,
         parameters=parameters,
         metrics=Metrics(
             images=1,

@@ -1,0 +1,41 @@
+"""Servers in processes of their own."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from client import Client
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def serving(repository: Path, *flags: str) -> Iterator[str]:
+    """``python -m server``, ready inside the block; gives its address."""
+    address = free_address()
+    command = ["server", "--repository", str(repository), "--metrics-port", "0"]
+    with running(*command, "--port", address.rpartition(":")[2], *flags):
+        with Client(address) as client:
+            client.wait_until_serving(timeout_s=120)
+        yield address
+
+
+@contextmanager
+def running(module: str, *arguments: str) -> Iterator[None]:
+    """``python -m module arguments``, ended by SIGTERM after the block."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_address() -> str:
+    """An address on this host that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
