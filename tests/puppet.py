@@ -73,5 +73,5 @@ def nothing_is_left(batcher: Batcher[Any, Any], lanes: int = 1) -> None:
     assert batcher.depth == 0
     assert not batcher._futures
     assert not batcher._running
-    assert batcher._free_lanes == lanes
+    assert batcher._lanes.free == lanes
     assert simulated_loop().leftovers() == []

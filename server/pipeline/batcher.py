@@ -1,24 +1,32 @@
 """Dynamic batching on asyncio: every accepted item is answered exactly once.
 
 An engine that is free takes what waits at once; while all lanes work, the next
-batch fills up. Knows neither gRPC nor torch. The clock is the event loop's.
+batch fills up. What is decided, and why, is in ``queue``, ``admission`` and ``lanes``;
+here it meets the event loop, whose clock it goes by. Knows neither gRPC nor torch.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
 from server.errors import DeadlineExpiredError, DrainingError, EngineError, QueueFullError
+from server.pipeline.admission import QueuePolicy, predicted_end
+from server.pipeline.cost import CostModel
+from server.pipeline.lanes import Lane, Lanes
 from server.pipeline.queue import Batch, BatchQueue, CloseReason, Ticket
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_NO_POLICY = QueuePolicy()
+_SOON_S = 0.01  # the shortest advice on when to come back
 
 RunBatch = Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
 
@@ -32,12 +40,16 @@ class Answer(Generic[Result]):
         queue_s: Seconds from submission to the start of the batch.
         run_s: Seconds that the batch ran.
         batch_size: Items in the batch.
+        reason: Why the batch closed.
+        predicted_s: Seconds that the batch was predicted to run.
     """
 
     result: Result
     queue_s: float
     run_s: float
     batch_size: int
+    reason: CloseReason
+    predicted_s: float
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,23 @@ class BatchRecord:
         size: Items in it.
         run_s: Seconds it ran.
         reason: Why it closed.
+        predicted_s: Seconds that it was predicted to run.
     """
 
     size: int
     run_s: float
     reason: CloseReason
+    predicted_s: float
+
+
+class Drop(StrEnum):
+    """Why an item never reached the engine."""
+
+    QUEUE_FULL = "queue_full"  # too many wait
+    TOO_LATE = "too_late"  # on arrival it was predicted to miss its deadline
+    HOPELESS = "hopeless"  # in the queue its deadline came nearer than its run is long
+    EXPIRED = "expired"  # its deadline passed
+    CANCELLED = "cancelled"  # its caller left
 
 
 class Batcher(Generic[Item, Result]):
@@ -66,8 +90,11 @@ class Batcher(Generic[Item, Result]):
         max_batch_size: Most items in a batch.
         max_delay_s: Longest wait for company while a lane is free.
         queue_limit: Most items that may wait.
-        lanes: Batches that may run at the same time.
+        policies: What items of a priority may do, where it is less than the queue's limit.
+        lanes: Batches that may run at the same time, or the device's lanes to share.
+        cost: What batches take; it learns from each one. Nothing is known where it is not given.
         on_batch: Called after each batch.
+        on_drop: Called for each item that does not reach the engine.
     """
 
     def __init__(
@@ -77,16 +104,24 @@ class Batcher(Generic[Item, Result]):
         max_batch_size: int,
         max_delay_s: float = 0.0,
         queue_limit: int = 1024,
-        lanes: int = 1,
+        policies: Mapping[int, QueuePolicy] | None = None,
+        lanes: int | Lanes = 1,
+        cost: CostModel | None = None,
         on_batch: Callable[[BatchRecord], None] = lambda _record: None,
+        on_drop: Callable[[Drop], None] = lambda _drop: None,
     ) -> None:
         self._run_batch = run_batch
+        self._max_batch_size = max_batch_size
         self._queue_limit = queue_limit
+        self._policies = policies or {}
+        self._cost = cost or CostModel({})
         self._on_batch = on_batch
+        self._on_drop = on_drop
         self._loop = asyncio.get_running_loop()
-        self._queue: BatchQueue[Item] = BatchQueue(max_batch_size, max_delay_s)
+        self._queue: BatchQueue[Item] = BatchQueue(max_batch_size, max_delay_s, self._cost)
         self._futures: dict[Ticket[Item], asyncio.Future[Answer[Result]]] = {}
-        self._free_lanes = lanes
+        self._lanes = lanes if isinstance(lanes, Lanes) else Lanes(lanes)
+        self._seat = self._lanes.join(self._dispatch)
         self._running: set[asyncio.Task[None]] = set()
         self._draining = False
         self._dispatch_handle: asyncio.Handle | None = None
@@ -99,7 +134,7 @@ class Batcher(Generic[Item, Result]):
         return len(self._queue)
 
     async def submit(
-        self, item: Item, *, priority: int = 0, deadline: float = inf
+        self, item: Item, *, priority: int = 0, deadline: float = inf, client: str = ""
     ) -> Answer[Result]:
         """Wait for the item's result.
 
@@ -110,14 +145,17 @@ class Batcher(Generic[Item, Result]):
             item: What ``run_batch`` gets.
             priority: 0 is the most urgent.
             deadline: On the event loop's clock, in seconds.
+            client: Whose item it is: clients of one priority take turns.
 
         Raises:
             DrainingError: The batcher no longer takes items.
-            QueueFullError: Too many items wait.
-            DeadlineExpiredError: The deadline passed before a batch took the item.
+            QueueFullError: Too many items wait, or too many for it to be answered in time.
+            DeadlineExpiredError: The deadline passed, or came too near, before a batch took
+                the item.
             Exception: Whatever ``run_batch`` gave for this item.
         """
-        ticket = self._admit(item, priority, deadline)
+        deadline = self.admit(priority=priority, deadline=deadline, client=client)
+        ticket = self._enqueue(Ticket(item, self._loop.time(), priority, deadline, client))
         future = self._futures[ticket]
         expiry = self._loop.call_at(deadline, self._expire, ticket) if deadline < inf else None
         try:
@@ -125,10 +163,61 @@ class Batcher(Generic[Item, Result]):
         finally:
             if expiry is not None:
                 expiry.cancel()
-            self._queue.remove(ticket)
+            if self._queue.remove(ticket):
+                self._on_drop(Drop.CANCELLED)
             del self._futures[ticket]
             if not self._futures:
                 self._idle.set()
+
+    def admit(
+        self,
+        *,
+        priority: int = 0,
+        deadline: float = inf,
+        client: str = "",
+        before: int = 0,
+        before_s: float = 0.0,
+    ) -> float:
+        """Refuse an item that could not be answered in time; nothing is kept of it.
+
+        Args:
+            priority: As for `submit`.
+            deadline: As for `submit`.
+            client: As for `submit`.
+            before: Items that are on their way here and will arrive first.
+            before_s: Seconds until the item itself could be submitted.
+
+        Returns:
+            Its deadline, which its priority may have shortened.
+
+        Raises:
+            DrainingError: The batcher no longer takes items.
+            QueueFullError: Too many items wait, or too many for it to be answered in time.
+            DeadlineExpiredError: The deadline has passed.
+        """
+        now = self._loop.time()
+        if self._draining:
+            raise DrainingError("the model is shutting down and takes no new requests")
+        policy = self._policies.get(priority, _NO_POLICY)
+        deadline = min(deadline, now + policy.timeout_s)
+        if deadline <= now:
+            self._on_drop(Drop.EXPIRED)
+            raise DeadlineExpiredError("the deadline passed before the request could be queued")
+        waiting = len(self._queue)
+        if waiting >= self._queue_limit or self._queue.waiting_at(priority) >= policy.limit:
+            self._on_drop(Drop.QUEUE_FULL)
+            end = self._predicted_end(now, waiting)
+            raise QueueFullError(f"{waiting} requests wait already", max(_SOON_S, end - now))
+        if deadline < inf and self._cost.known:
+            ahead = self._queue.ahead_of(priority, client) + before
+            end = max(self._predicted_end(now, ahead), now + before_s + self._cost.predict(1))
+            if end > deadline:
+                self._on_drop(Drop.TOO_LATE)
+                raise QueueFullError(
+                    f"{ahead} requests are served first, and the deadline is too near for that",
+                    max(_SOON_S, end - deadline),
+                )
+        return deadline
 
     async def drain(self) -> None:
         """Refuse new items and return when all accepted ones are answered."""
@@ -138,24 +227,20 @@ class Batcher(Generic[Item, Result]):
         if self._running:  # batches whose callers have all gone
             await asyncio.wait(self._running)
 
-    def _admit(self, item: Item, priority: int, deadline: float) -> Ticket[Item]:
-        now = self._loop.time()
-        if self._draining:
-            raise DrainingError("the model is shutting down and takes no new requests")
-        if deadline <= now:
-            raise DeadlineExpiredError("the deadline passed before the request could be queued")
-        if len(self._queue) >= self._queue_limit:
-            raise QueueFullError(f"{len(self._queue)} requests wait already")
-        ticket = Ticket(item, now, priority, deadline)
+    def _enqueue(self, ticket: Ticket[Item]) -> Ticket[Item]:
         self._futures[ticket] = self._loop.create_future()
         self._queue.add(ticket)
         self._idle.clear()
-        self._dispatch_soon(now)
+        self._dispatch_soon(ticket.enqueued_at)
         return ticket
+
+    def _predicted_end(self, now: float, ahead: int) -> float:
+        free_at = self._lanes.free_at()
+        return predicted_end(now, ahead, self._max_batch_size, free_at, self._cost)
 
     def _dispatch_soon(self, when: float) -> None:
         """Dispatch after this turn of the loop, so that what arrives together goes together."""
-        if self._free_lanes == 0:
+        if not self._seat.finds_free():
             return
         if self._dispatch_handle is not None:
             if not isinstance(self._dispatch_handle, asyncio.TimerHandle):
@@ -171,22 +256,26 @@ class Batcher(Generic[Item, Result]):
         if self._dispatch_handle is not None:
             self._dispatch_handle.cancel()
             self._dispatch_handle = None
-        while self._free_lanes > 0:
-            batch = self._queue.take(self._loop.time(), draining=self._draining)
+        now = self._loop.time()
+        for ticket in self._queue.hopeless(now) if self._cost.known else ():
+            self._on_drop(Drop.HOPELESS)
+            self._settle(ticket, DeadlineExpiredError("the deadline is nearer than an answer"))
+        while len(self._queue) and self._seat.finds_free():
+            batch = self._queue.take(now, draining=self._draining)
             if batch is None:
                 break
-            self._free_lanes -= 1
-            task = self._loop.create_task(self._run(batch))
+            predicted_s = self._cost.predict(len(batch.tickets))
+            lane = self._seat.take(now, predicted_s)
+            task = self._loop.create_task(self._run(batch, predicted_s))
             self._running.add(task)
-            task.add_done_callback(partial(self._lane_freed, batch))
+            task.add_done_callback(partial(self._lane_freed, batch, lane))
         due = self._queue.closes_at()
         if due < inf and not self._draining:
             self._dispatch_soon(due)
 
-    def _lane_freed(self, batch: Batch[Item], task: asyncio.Task[None]) -> None:
+    def _lane_freed(self, batch: Batch[Item], lane: Lane, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._free_lanes += 1
-        self._dispatch()
+        lane.give_back(self._loop.time())
         # The callback, unlike the task, runs even if the task was cancelled before it began.
         unanswered: Exception
         if task.cancelled():
@@ -199,7 +288,7 @@ class Batcher(Generic[Item, Result]):
         for ticket in batch.tickets:
             self._settle(ticket, unanswered)
 
-    async def _run(self, batch: Batch[Item]) -> None:
+    async def _run(self, batch: Batch[Item], predicted_s: float) -> None:
         # A cancelled caller takes a turn of the loop to leave the queue, and may be taken then.
         tickets = [ticket for ticket in batch.tickets if self._waiter(ticket) is not None]
         if not tickets:
@@ -207,13 +296,16 @@ class Batcher(Generic[Item, Result]):
         started = self._loop.time()
         outcomes = await self._outcomes([ticket.item for ticket in tickets])
         run_s = self._loop.time() - started
+        size = len(tickets)
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._settle(ticket, outcome)
             else:
                 queue_s = started - ticket.enqueued_at
-                self._settle(ticket, Answer(outcome, queue_s, run_s, len(tickets)))
-        self._on_batch(BatchRecord(len(tickets), run_s, batch.reason))
+                answer = Answer(outcome, queue_s, run_s, size, batch.reason, predicted_s)
+                self._settle(ticket, answer)
+        self._cost.observe(size, run_s)
+        self._on_batch(BatchRecord(size, run_s, batch.reason, predicted_s))
 
     async def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:
         try:
@@ -231,6 +323,7 @@ class Batcher(Generic[Item, Result]):
     def _expire(self, ticket: Ticket[Item]) -> None:
         # In the engine already: too late to save work, and the answer may still be in time.
         if self._queue.remove(ticket):
+            self._on_drop(Drop.EXPIRED)
             self._settle(ticket, DeadlineExpiredError("the deadline passed in the queue"))
 
     def _settle(self, ticket: Ticket[Item], outcome: Answer[Result] | Exception) -> None:

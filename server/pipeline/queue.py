@@ -1,16 +1,19 @@
 """What waits for the engine, and when it becomes a batch: a policy without a loop or a clock.
 
-Time is an argument, so that tests and simulations move it at will. Imports
-nothing but the standard library.
+Time is an argument, so that tests and simulations move it at will. Knows
+neither gRPC nor torch.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import Generic, TypeVar
+
+from server.pipeline.cost import CostModel
+from server.pipeline.fair import FairQueue
 
 Item = TypeVar("Item")
 
@@ -21,6 +24,7 @@ class CloseReason(StrEnum):
     FULL = "full"
     IDLE = "idle"
     DELAY = "delay"
+    DEADLINE = "deadline"
     DRAIN = "drain"
 
 
@@ -31,14 +35,17 @@ class Ticket(Generic[Item]):
     Attributes:
         item: What the engine gets.
         enqueued_at: Seconds on the caller's clock.
-        priority: 0 is the most urgent; strict between levels, first in first out within one.
+        priority: 0 is the most urgent; strict between levels.
         deadline: Seconds on the caller's clock; after it nobody wants the answer.
+        client: Whose it is. Within a level clients take turns; each one's own are first in first
+            out.
     """
 
     item: Item
     enqueued_at: float
     priority: int = 0
     deadline: float = inf
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,59 +64,95 @@ class Batch(Generic[Item]):
 class BatchQueue(Generic[Item]):
     """Decides which tickets form the next batch, and when.
 
-    A batch closes when it is full, when its oldest ticket has waited
-    ``max_delay_s``, or, with no delay configured, as soon as an engine is free.
+    A batch closes when it is full, when its oldest ticket has waited ``max_delay_s``, or when
+    waiting longer would make its most urgent ticket miss its deadline. With no delay
+    configured it closes as soon as an engine is free.
 
     Args:
         max_batch_size: Most tickets in a batch.
         max_delay_s: Longest wait for company while an engine is free. 0: never wait.
+        cost: What batches take; nothing is known where it is not given.
     """
 
-    def __init__(self, max_batch_size: int, max_delay_s: float = 0.0) -> None:
+    def __init__(
+        self, max_batch_size: int, max_delay_s: float = 0.0, cost: CostModel | None = None
+    ) -> None:
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size must be at least 1, not {max_batch_size}")
         if max_delay_s < 0:
             raise ValueError(f"max_delay_s must not be negative, not {max_delay_s}")
         self._max_batch_size = max_batch_size
         self._max_delay_s = max_delay_s
-        # One level per priority in use, in order of insertion within a level.
-        self._levels: dict[int, OrderedDict[Ticket[Item], None]] = {}
-        self._waiting = 0
+        self._cost = cost or CostModel({})
+        self._levels: dict[int, FairQueue[Ticket[Item]]] = {}  # those in use, by priority
+        self._waiting: OrderedDict[Ticket[Item], None] = OrderedDict()  # the oldest first
+        # Those with a deadline; who has left is dropped when it comes to the top.
+        self._deadlines: list[tuple[float, int, Ticket[Item]]] = []
+        self._order = count()
 
     def __len__(self) -> int:
-        return self._waiting
+        return len(self._waiting)
 
     def __contains__(self, ticket: Ticket[Item]) -> bool:
-        return ticket in self._levels.get(ticket.priority, ())
+        return ticket in self._waiting
 
     def add(self, ticket: Ticket[Item]) -> None:
         """Let a ticket wait. Tickets come in order of ``enqueued_at``."""
-        self._levels.setdefault(ticket.priority, OrderedDict())[ticket] = None
-        self._waiting += 1
+        self._levels.setdefault(ticket.priority, FairQueue()).add(ticket, ticket.client)
+        self._waiting[ticket] = None
+        if ticket.deadline < inf:
+            heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
 
     def remove(self, ticket: Ticket[Item]) -> bool:
         """Take out a ticket that nobody waits for any more; False when it is not here."""
-        level = self._levels.get(ticket.priority)
-        if level is None or ticket not in level:
+        if ticket not in self._waiting:
             return False
-        del level[ticket]
+        del self._waiting[ticket]
+        level = self._levels[ticket.priority]
+        level.remove(ticket)
         if not level:
             del self._levels[ticket.priority]
-        self._waiting -= 1
         return True
+
+    def waiting_at(self, priority: int) -> int:
+        """How many tickets of a priority wait."""
+        level = self._levels.get(priority)
+        return 0 if level is None else len(level)
+
+    def ahead_of(self, priority: int, client: str) -> int:
+        """How many of those that wait would be served before a new ticket."""
+        return sum(
+            level.ahead_of(client) if urgency == priority else len(level)
+            for urgency, level in self._levels.items()
+            if urgency <= priority
+        )
+
+    def hopeless(self, now: float) -> list[Ticket[Item]]:
+        """Take out the tickets that would miss their deadline even if they ran at once.
+
+        Alone, that is; while more wait than one batch holds, in a full batch.
+        """
+        size = 1 if len(self._waiting) <= self._max_batch_size else self._max_batch_size
+        soonest = now + self._cost.predict(size)  # without a margin: nobody is given up too early
+        lost = []
+        while self._earliest_deadline() < soonest:
+            _, _, ticket = heappop(self._deadlines)
+            self.remove(ticket)
+            lost.append(ticket)
+        return lost
 
     def closes_at(self) -> float:
         """When a free engine should take what waits, in clock seconds; inf when nothing does.
 
         Counts tickets past their deadline until they are removed, so it may be too early.
         """
-        if self._waiting == 0:
+        if not self._waiting:
             return inf
-        if self._waiting >= self._max_batch_size:
+        if len(self._waiting) >= self._max_batch_size:
             return -inf
-        # The oldest of a level stands first, so only the heads matter.
-        oldest = min(next(iter(level)).enqueued_at for level in self._levels.values())
-        return oldest + self._max_delay_s
+        oldest = next(iter(self._waiting))
+        last_moment = self._last_moment(self._earliest_deadline(), len(self._waiting))
+        return min(oldest.enqueued_at + self._max_delay_s, last_moment)
 
     def take(self, now: float, *, draining: bool = False) -> Batch[Item] | None:
         """The next batch for a free engine, or None when it is better to wait.
@@ -122,14 +165,26 @@ class BatchQueue(Generic[Item]):
         """
         if now < self.closes_at() and not draining:
             return None
-        alive = (ticket for ticket in self._by_urgency() if ticket.deadline > now)
-        tickets = list(islice(alive, self._max_batch_size))
+        tickets = self._in_turn(now)
         reason = self._close_reason(tickets, now, draining=draining)
         if reason is None:
             return None
-        for ticket in tickets:
-            self.remove(ticket)
-        return Batch(tickets, reason)
+        chosen = tickets[: self._size_in_time(tickets, now)]
+        for ticket in chosen:
+            self._levels[ticket.priority].serve(ticket)
+            del self._waiting[ticket]
+        self._levels = {priority: level for priority, level in self._levels.items() if level}
+        return Batch(chosen, reason if len(chosen) == len(tickets) else CloseReason.DEADLINE)
+
+    def _in_turn(self, now: float) -> list[Ticket[Item]]:
+        """As many living tickets as fit into a batch, urgent ones first."""
+        tickets: list[Ticket[Item]] = []
+        for priority in sorted(self._levels):
+            room = self._max_batch_size - len(tickets)
+            if room == 0:
+                break
+            tickets += self._levels[priority].in_turn(room, lambda ticket: ticket.deadline > now)
+        return tickets
 
     def _close_reason(
         self, tickets: list[Ticket[Item]], now: float, *, draining: bool
@@ -142,10 +197,36 @@ class BatchQueue(Generic[Item]):
         if draining:
             return CloseReason.DRAIN
         # The expired do not count: they neither fill a batch nor make it late.
-        if now < min(ticket.enqueued_at for ticket in tickets) + self._max_delay_s:
-            return None
-        return CloseReason.DELAY if self._max_delay_s > 0 else CloseReason.IDLE
+        if now >= min(ticket.enqueued_at for ticket in tickets) + self._max_delay_s:
+            return CloseReason.DELAY if self._max_delay_s > 0 else CloseReason.IDLE
+        urgent = min(ticket.deadline for ticket in tickets)
+        return CloseReason.DEADLINE if now >= self._last_moment(urgent, len(tickets)) else None
 
-    def _by_urgency(self) -> Iterator[Ticket[Item]]:
-        for priority in sorted(self._levels):
-            yield from self._levels[priority]
+    def _size_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
+        """How many of ``tickets`` run together.
+
+        All of them; or the first few, when those would else miss a deadline, and the others
+        still keep theirs in a batch right after. Never under load: whenever more wait than
+        one batch holds, smaller batches would only make more of them late.
+        """
+        size = len(tickets)
+        if len(self._waiting) > size or self._in_time(tickets, now):
+            return size
+        for fewer in range(size - 1, 0, -1):
+            later = now + self._cost.predict(fewer)
+            if self._in_time(tickets[:fewer], now) and self._in_time(tickets[fewer:], later):
+                return fewer
+        return size
+
+    def _in_time(self, tickets: list[Ticket[Item]], start: float) -> bool:
+        end = start + self._cost.bound(len(tickets))
+        return all(end <= ticket.deadline for ticket in tickets)
+
+    def _last_moment(self, deadline: float, size: int) -> float:
+        """When a batch of ``size`` must start to end by ``deadline``; inf: it cannot be told."""
+        return deadline - self._cost.bound(size) if self._cost.known else inf
+
+    def _earliest_deadline(self) -> float:
+        while self._deadlines and self._deadlines[0][2] not in self._waiting:
+            heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else inf

@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from server.pipeline.cost import CostModel
 from server.pipeline.queue import Batch, BatchQueue, CloseReason, Ticket
 
 # Multiples of a power of two add up exactly.
@@ -173,3 +174,60 @@ def test_the_expired_do_not_fill_a_batch() -> None:
 def test_senseless_limits_are_refused(size: int, delay: float) -> None:
     with pytest.raises(ValueError, match="must"):
         BatchQueue(size, delay)
+
+
+COST = CostModel({1: 1.0, 2: 1.5, 8: 4.5})
+
+
+def queue_of(*deadlines: float, size: int = 8, delay: float = 100.0) -> BatchQueue[int]:
+    queue: BatchQueue[int] = BatchQueue(size, delay, COST)
+    for item, deadline in enumerate(deadlines):
+        queue.add(Ticket(item, 0.0, deadline=deadline))
+    return queue
+
+
+def items_of(batch: Batch[int] | None) -> list[int]:
+    return [] if batch is None else [ticket.item for ticket in batch.tickets]
+
+
+def test_a_batch_closes_before_its_most_urgent_ticket_is_late() -> None:
+    queue = queue_of(inf, 20.0, 30.0)
+    closes_at = 20.0 - COST.bound(3)
+    assert queue.closes_at() == closes_at
+    assert queue.take(closes_at - 0.1) is None
+    batch = queue.take(closes_at)
+    assert items_of(batch) == [0, 1, 2]
+    assert batch is not None
+    assert batch.reason is CloseReason.DEADLINE
+
+
+def test_the_urgent_go_first_and_alone_where_that_saves_them_and_the_others() -> None:
+    batch = (queue := queue_of(1.4, inf, inf, delay=0.0)).take(0.0)
+    assert items_of(batch) == [0]
+    assert batch is not None
+    assert batch.reason is CloseReason.DEADLINE
+    assert items_of(queue.take(1.0)) == [1, 2]
+    # Not at the price of another's deadline ...
+    assert items_of(queue_of(1.4, 2.6, inf, delay=0.0).take(0.0)) == [0, 1, 2]
+    # ... nor for who is lost anyway, nor while more wait than one batch holds.
+    assert items_of(queue_of(1.1, inf, delay=0.0).take(0.0)) == [0, 1]
+    assert items_of(queue_of(1.4, inf, inf, size=2, delay=0.0).take(0.0)) == [0, 1]
+
+
+def test_who_cannot_make_it_even_alone_is_hopeless() -> None:
+    queue = queue_of(5.0, inf, 3.0, 9.0)
+    assert queue.hopeless(2.0) == []
+    assert [ticket.item for ticket in queue.hopeless(4.5)] == [2, 0]
+    assert len(queue) == 2
+    assert items_of(queue.take(8.0)) == [1, 3]
+
+
+def test_it_counts_who_is_served_before_a_new_ticket() -> None:
+    queue: BatchQueue[int] = BatchQueue(4)
+    for item, (priority, client) in enumerate([(0, "a"), (1, "a"), (1, "a"), (1, "b"), (2, "a")]):
+        queue.add(Ticket(item, 0.0, priority, client=client))
+    assert queue.ahead_of(0, "z") == 1
+    assert queue.ahead_of(1, "a") == 1 + 2 + 1
+    assert queue.ahead_of(1, "z") == 1 + 1 + 1
+    assert queue.waiting_at(1) == 3
+    assert queue.waiting_at(7) == 0

@@ -1,0 +1,289 @@
+"""The batching policy against fixed delays, simulated: ``python -m benchmarks.batching_policy``.
+
+A discrete-event simulation drives the server's own classes (queue, admission, cost model) with
+measured batch times, and beside them the rule of other servers: close a batch when it is full or
+its oldest item has waited a fixed time; refuse when the queue is full; drop the expired when a
+batch forms. Goodput is what is answered within the deadline, over the most that the engine can do.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from server.pipeline.admission import predicted_end
+from server.pipeline.cost import CostModel
+from server.pipeline.queue import BatchQueue, Ticket
+
+# ResNet-18 at 224 pixels, bf16, one thread of an AMX core, ms by batch size: frozen TorchScript
+# of torch 2.15, the best of three warm-ups.
+MEASURED_MS = (
+    9.8, 14.6, 20.8, 28.0, 36.2, 44.1, 50.1, 57.3,
+    63.3, 69.9, 80.3, 85.5, 95.2, 102.0, 107.8, 116.6,
+)  # fmt: skip
+LANES = 2
+LARGEST = len(MEASURED_MS)
+JITTER = 0.1  # standard deviation of a batch's time, as a share of it
+LOADS = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0)
+SECONDS = {size: ms / 1000 for size, ms in enumerate(MEASURED_MS, 1)}
+CAPACITY = LANES * max(size / seconds for size, seconds in SECONDS.items())  # items a second
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A rule to compare.
+
+    Attributes:
+        name: For people.
+        max_delay_s: Longest wait for company.
+        informed: Whether it knows what batches take, and admits by that.
+        queue_limit: Most items that wait.
+    """
+
+    name: str
+    max_delay_s: float
+    informed: bool
+    queue_limit: int = 1024
+
+
+POLICIES = (
+    Policy("ours", 0.0, informed=True),
+    Policy("no delay, size or idle", 0.0, informed=False),
+    Policy("fixed delay of 5 ms", 0.005, informed=False),
+    Policy("fixed delay of 50 ms", 0.050, informed=False),
+    # What an operator who knows the model, the deadline and the load would set by hand.
+    Policy("no delay, queue of 40", 0.0, informed=False, queue_limit=40),
+)
+
+
+@dataclass
+class Outcome:
+    """What became of the items of one run.
+
+    Attributes:
+        in_time: Answered within the deadline.
+        late: Answered after it: work for nothing.
+        refused: Sent away on arrival.
+        expired: Gave up in the queue.
+        waits_s: Seconds from arrival to answer.
+        batches: Sizes.
+    """
+
+    in_time: int = 0
+    late: int = 0
+    refused: int = 0
+    expired: int = 0
+    waits_s: list[float] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+
+class Simulation:
+    """One engine of some lanes under one policy."""
+
+    def __init__(self, policy: Policy, deadline_s: float, seed: int) -> None:
+        self._policy = policy
+        self._deadline_s = deadline_s
+        self._truth = CostModel(SECONDS)
+        self._cost = CostModel(SECONDS if policy.informed else {})
+        self._queue: BatchQueue[None] = BatchQueue(LARGEST, policy.max_delay_s, self._cost)
+        self._random = random.Random(seed)
+        self._predicted: list[float] = []  # ends of the batches that run
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._now = 0.0
+        self.outcome = Outcome()
+
+    def run(self, arrivals: Iterator[float], end: float) -> Outcome:
+        """Let items arrive until ``end`` and answer them all."""
+        self._next_arrival(arrivals, end)
+        while self._events:
+            self._now, _, event = heappop(self._events)
+            event()
+        return self.outcome
+
+    def _at(self, when: float, event: Callable[[], None]) -> None:
+        heappush(self._events, (when, next(self._order), event))
+
+    def _next_arrival(self, arrivals: Iterator[float], end: float) -> None:
+        when = next(arrivals)
+        if when < end:
+            self._at(when, lambda: self._arrive(arrivals, end))
+
+    def _arrive(self, arrivals: Iterator[float], end: float) -> None:
+        self._next_arrival(arrivals, end)
+        deadline = self._now + self._deadline_s
+        if not self._admits(deadline):
+            self.outcome.refused += 1
+            return
+        ticket: Ticket[None] = Ticket(None, self._now, deadline=deadline)
+        self._queue.add(ticket)
+        self._at(deadline, lambda: self._expire(ticket))
+        self._dispatch()
+
+    def _admits(self, deadline: float) -> bool:
+        if len(self._queue) >= self._policy.queue_limit:
+            return False
+        if not self._cost.known:
+            return True
+        lanes = [*self._predicted, *[-math.inf] * (LANES - len(self._predicted))]
+        return predicted_end(self._now, len(self._queue), LARGEST, lanes, self._cost) <= deadline
+
+    def _expire(self, ticket: Ticket[None]) -> None:
+        if self._queue.remove(ticket):
+            self.outcome.expired += 1
+
+    def _dispatch(self) -> None:
+        if self._cost.known:
+            self.outcome.expired += len(self._queue.hopeless(self._now))
+        while len(self._predicted) < LANES:
+            batch = self._queue.take(self._now)
+            if batch is None:
+                due = self._queue.closes_at()
+                if self._now < due < math.inf:
+                    self._at(due, self._dispatch)
+                return
+            self._start([*batch.tickets])
+
+    def _start(self, tickets: list[Ticket[None]]) -> None:
+        size = len(tickets)
+        predicted = self._now + self._cost.predict(size)
+        seconds = self._truth.predict(size) * max(0.5, self._random.gauss(1.0, JITTER))
+        self._predicted.append(predicted)
+        self.outcome.batches.append(size)
+
+        def end() -> None:
+            self._predicted.remove(predicted)
+            self._cost.observe(size, seconds)
+            for ticket in tickets:
+                self.outcome.waits_s.append(self._now - ticket.enqueued_at)
+                self.outcome.in_time += self._now <= ticket.deadline
+                self.outcome.late += self._now > ticket.deadline
+            self._dispatch()
+
+        self._at(self._now + seconds, end)
+
+
+def poisson(rate: float, chance: random.Random) -> Iterator[float]:
+    """Arrivals at ``rate`` a second."""
+    now = 0.0
+    while True:
+        now += chance.expovariate(rate)
+        yield now
+
+
+def bursty(rate: float, chance: random.Random) -> Iterator[float]:
+    """Quiet at half the rate, and bursts of a tenth of the time at 5.5 times the rate (MMPP)."""
+    now, burst, until = 0.0, False, chance.expovariate(1 / 4.5)
+    while True:
+        now += chance.expovariate(rate * (5.5 if burst else 0.5))
+        while now > until:
+            burst = not burst
+            until += chance.expovariate(1 / (0.5 if burst else 4.5))
+        yield now
+
+
+def diurnal(rate: float, chance: random.Random) -> Iterator[float]:
+    """A day in a minute: from 0.2 to 1.8 times the rate, by thinning (Lewis and Shedler 1979)."""
+    for when in poisson(1.8 * rate, chance):
+        if chance.random() < (1 + 0.8 * math.sin(2 * math.pi * when / 60)) / 1.8:
+            yield when
+
+
+SHAPES = {"Poisson": poisson, "bursty": bursty, "diurnal": diurnal}
+
+
+def measure(shape: str, load: float, policy: Policy, seed: int, seconds: float) -> dict[str, float]:
+    """Figures of one run."""
+    simulation = Simulation(policy, DEADLINE_S, seed)
+    arrivals = SHAPES[shape](load * CAPACITY, random.Random(f"{shape} {load} {seed}"))
+    outcome = simulation.run(arrivals, seconds)
+    arrived = outcome.in_time + outcome.late + outcome.refused + outcome.expired
+    waits = sorted(outcome.waits_s)
+    return {
+        "goodput": outcome.in_time / seconds / CAPACITY,
+        "p99_ms": 1000 * waits[int(0.99 * (len(waits) - 1))],
+        "p50_ms": 1000 * waits[len(waits) // 2],
+        "mean_batch": statistics.mean(outcome.batches),
+        "late_share": outcome.late / arrived,
+        "refused_share": outcome.refused / arrived,
+        "expired_share": outcome.expired / arrived,
+    }
+
+
+DEADLINE_S = 0.3
+
+
+def main() -> None:
+    """Run all; write JSON and plots, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs/plots"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=120.0, help="simulated")
+    options = parser.parse_args()
+    results: dict[str, dict[str, dict[str, list[dict[str, float]]]]] = {}
+    for shape in SHAPES:
+        results[shape] = {
+            policy.name: {
+                str(load): [
+                    measure(shape, load, policy, seed, options.seconds)
+                    for seed in range(options.seeds)
+                ]
+                for load in LOADS
+            }
+            for policy in POLICIES
+        }
+        _print(shape, results[shape])
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "batching-policy.json").write_text(json.dumps(results) + "\n")
+    _plot(results, options.output / "batching-policy.png")
+
+
+def _print(shape: str, by_policy: dict[str, dict[str, list[dict[str, float]]]]) -> None:
+    print(f"\n{shape}: goodput over capacity (range of seeds); p50 and p99 in ms; mean batch; late")
+    for load in LOADS:
+        for name, by_load in by_policy.items():
+            runs = by_load[str(load)]
+            goods = sorted(run["goodput"] for run in runs)
+            middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            print(
+                f"{load:4.1f} {name:24s} {middle['goodput']:.3f}"
+                f" ({goods[0]:.3f} to {goods[-1]:.3f})"
+                f" {middle['p50_ms']:6.0f} {middle['p99_ms']:6.0f} {middle['mean_batch']:5.1f}"
+                f" {middle['late_share']:7.2%}"
+            )
+
+
+def _plot(results: dict[str, dict[str, dict[str, list[dict[str, float]]]]], path: Path) -> None:
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    axes = figure.subplots(2, len(results), sharex=True)
+    for column, (shape, by_policy) in enumerate(results.items()):
+        for (name, by_load), style in zip(
+            by_policy.items(), ("-o", "-s", "--^", ":v", "-.d"), strict=True
+        ):
+            for row, key in enumerate(("goodput", "p99_ms")):
+                medians = [
+                    statistics.median(run[key] for run in by_load[str(load)]) for load in LOADS
+                ]
+                axes[row][column].plot(LOADS, medians, style, label=name, markersize=4)
+        axes[0][column].set_title(f"{shape} arrivals")
+        axes[1][column].set_xlabel("offered load over capacity")
+        axes[1][column].axhline(1000 * DEADLINE_S, color="grey", linewidth=0.8)
+        for row in (0, 1):
+            axes[row][column].grid(alpha=0.3)
+            axes[row][column].set_ylim(bottom=0)
+    axes[0][0].set_ylabel("answered within the deadline,\nover capacity")
+    axes[1][0].set_ylabel("p99 of the answered (ms);\nthe line is the deadline")
+    axes[0][0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.pipeline.admission import predicted_end
+from server.pipeline.cost import CostModel
+
+COST = CostModel({1: 2.0, 4: 5.0, 8: 9.0})
+
+
+@given(st.integers(0, 100), st.integers(1, 8), st.lists(st.floats(-5, 30), min_size=1, max_size=4))
+def test_it_is_what_a_simulation_of_the_lanes_gives(
+    ahead: int, max_batch_size: int, free_at: list[float]
+) -> None:
+    lanes = [max(3.0, at) for at in free_at]
+    expected = 3.0 + COST.predict(1)
+    if ahead or min(lanes) > 3.0:
+        for _ in range(ahead // max_batch_size):
+            lane = lanes.index(min(lanes))
+            lanes[lane] += COST.predict(max_batch_size)
+        expected = min(lanes) + COST.bound(max_batch_size)
+    end = predicted_end(3.0, ahead, max_batch_size, free_at, COST)
+    assert end == pytest.approx(expected)
+
+
+def test_a_free_engine_and_an_empty_queue_take_one_run() -> None:
+    assert predicted_end(7.0, 0, 8, [float("-inf"), 50.0], COST) == 9.0
