@@ -12,7 +12,7 @@ from client.aio_stream import AsyncImageStream, AsyncItems, async_image_bytes
 from client.channel import channel_options
 from client.health import OVERALL, AsyncHealthCalls, HealthStatus
 from client.images import ImageSource
-from client.messages import Query, classification, model_info, model_spec, with_image
+from client.messages import Priority, Query, classification, model_info, model_spec, with_image
 from client.results import Classification, ModelInfo, Outcome
 from client.sdk import DEFAULT_TIMEOUT_S
 from client.status import from_rpc_error
@@ -75,6 +75,7 @@ class AsyncClient:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        priority: Priority = "normal",
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> Classification:
@@ -85,7 +86,7 @@ class AsyncClient:
             ServerUnavailableError: No server was reached.
             ClassifyError: The server refused or failed the request.
         """
-        template = Query(model, version, label, top_k, min_score).request()
+        template = Query(model, version, label, top_k, min_score, priority).request()
         request = with_image(template, await async_image_bytes(image), request_id)
         return await self._classify_request(request, timeout_s)
 
@@ -98,6 +99,7 @@ class AsyncClient:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        priority: Priority = "normal",
         timeout_s: float | None = None,
         window: int = DEFAULT_WINDOW,
         ordered: bool = False,
@@ -113,7 +115,7 @@ class AsyncClient:
             ClassifyError: The stream as a whole failed. Items under way have no outcome.
         """
         plan = StreamPlan(
-            template=Query(model, version, label, top_k, min_score).request(),
+            template=Query(model, version, label, top_k, min_score, priority).request(),
             address=self.address,
             window=window,
             ordered=ordered,

@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from typing import Literal
 
 from client.errors import InternalError, InvalidArgumentError
 from client.results import Classification, InputInfo, Label, ModelInfo, Prediction, Timings
 from client.status import from_status
 from proto.classify.v1 import classify_pb2, common_pb2, model_pb2
+
+Priority = Literal["interactive", "normal", "bulk"]
+
+_PRIORITIES = {
+    "interactive": classify_pb2.PRIORITY_INTERACTIVE,
+    "normal": classify_pb2.PRIORITY_UNSPECIFIED,
+    "bulk": classify_pb2.PRIORITY_BULK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +28,7 @@ class Query:
     label: str = ""
     top_k: int | None = None
     min_score: float | None = None
+    priority: Priority = "normal"
 
     def request(self) -> classify_pb2.ClassifyRequest:
         """Return a request that lacks its image and its id.
@@ -38,6 +48,12 @@ class Query:
                 ) from error
         if self.min_score is not None:
             request.min_score = self.min_score
+        try:
+            request.priority = _PRIORITIES[self.priority]
+        except KeyError:
+            raise InvalidArgumentError(
+                f"priority must be one of {', '.join(_PRIORITIES)}", field="priority"
+            ) from None
         return request
 
 
@@ -95,6 +111,8 @@ def classification(response: classify_pb2.ClassifyResponse) -> Classification:
             timings.engine_us,
             timings.total_us,
             timings.batch_size,
+            timings.predicted_engine_us,
+            timings.batch_closed_by,
         ),
         request_id=response.request_id,
     )

@@ -37,6 +37,8 @@ class Timings:
         engine_us: The model's run over the batch.
         total_us: From the request's arrival to its answer.
         batch_size: Images in the batch that this one was computed in.
+        predicted_engine_us: What the model's run was predicted to take.
+        batch_closed_by: "idle", "full", "delay", "deadline" or "drain"; see the proto.
     """
 
     decode_us: int
@@ -44,6 +46,8 @@ class Timings:
     engine_us: int
     total_us: int
     batch_size: int
+    predicted_engine_us: int = 0
+    batch_closed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from client.address import server_address
 from client.channel import channel_options
 from client.health import OVERALL, HealthCalls, HealthStatus
 from client.images import ImageSource, image_bytes
-from client.messages import Query, classification, model_info, model_spec, with_image
+from client.messages import Priority, Query, classification, model_info, model_spec, with_image
 from client.results import Classification, ModelInfo, Outcome
 from client.status import from_rpc_error
 from client.stream import ImageStream
@@ -75,6 +75,7 @@ class Client:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        priority: Priority = "normal",
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> Classification:
@@ -87,6 +88,7 @@ class Client:
             label: A version label, instead of a version.
             top_k: How many labels to return, best first, 1 to 1000. None: the server's default.
             min_score: Leaves out labels below it, 0 to 1. None: none.
+            priority: The more urgent are served first; "bulk" whenever there is room.
             timeout_s: In seconds. None: the client's.
             request_id: Printable ASCII, for the server's logs. Empty: the server makes one.
 
@@ -95,7 +97,7 @@ class Client:
             ServerUnavailableError: No server was reached.
             ClassifyError: The server refused or failed the request.
         """
-        template = Query(model, version, label, top_k, min_score).request()
+        template = Query(model, version, label, top_k, min_score, priority).request()
         request = with_image(template, image_bytes(image), request_id)
         return self._classify_request(request, timeout_s)
 
@@ -108,6 +110,7 @@ class Client:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        priority: Priority = "normal",
         timeout_s: float | None = None,
         window: int = DEFAULT_WINDOW,
         ordered: bool = False,
@@ -120,11 +123,12 @@ class Client:
         Args:
             images: Pairs of a key and an image, taken one by one, in a background thread, no
                 further ahead than `window`. What it raises is raised here.
-            model: As for ``classify``, and so are `version`, `label`, `top_k`, `min_score`.
+            model: As for ``classify``, and so are the other choices of what and how.
             version: See ``classify``.
             label: See ``classify``.
             top_k: See ``classify``.
             min_score: See ``classify``.
+            priority: See ``classify``.
             timeout_s: How long an item may wait for its answer, in seconds. None: the client's.
             window: How many items may be under way at once, at least 1.
             ordered: Yield outcomes in the order of `images` instead of as they arrive.
@@ -135,7 +139,7 @@ class Client:
             ClassifyError: The stream as a whole failed. Items under way have no outcome.
         """
         plan = StreamPlan(
-            template=Query(model, version, label, top_k, min_score).request(),
+            template=Query(model, version, label, top_k, min_score, priority).request(),
             address=self.address,
             window=window,
             ordered=ordered,

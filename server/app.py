@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import grpc
 import torch
@@ -22,8 +23,10 @@ from models.image_header import ImageLimits
 from models.repository import ModelRepository
 from server.catalog.catalog import Catalog
 from server.catalog.servable import EngineOptions
+from server.pipeline.admission import QueuePolicy
 from server.pipeline.cores import allot, usable_cores
 from server.pipeline.decode import DecodePool
+from server.pipeline.lanes import Lanes
 from server.rpc import classify, health, models
 from server.settings import Settings
 from server.telemetry.metrics import Metrics
@@ -109,9 +112,26 @@ def _pipeline(settings: Settings) -> tuple[DecodePool, EngineOptions]:
         max_batch_size=settings.max_batch_size,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
         queue_limit=settings.queue_limit,
+        policies=_policies(settings),
+        slo_p99_s=settings.slo_p99_ms / 1000 if settings.slo_p99_ms else inf,
         allotment=allotment,
+        lanes=Lanes(allotment.lanes),
     )
     return DecodePool(allotment.decoders, settings.queue_limit, limits), options
+
+
+def _policies(settings: Settings) -> dict[int, QueuePolicy]:
+    """What each priority may do, by its number."""
+    by_urgency = settings.queue_policies
+    return {
+        priority: QueuePolicy(
+            limit=policy.limit or inf,
+            timeout_s=policy.timeout_ms / 1000 if policy.timeout_ms else inf,
+        )
+        for priority, policy in enumerate(
+            (by_urgency.interactive, by_urgency.normal, by_urgency.bulk)
+        )
+    }
 
 
 def _start_metrics(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> str:

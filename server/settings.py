@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -23,6 +23,30 @@ _ZOO = Path(models.__file__).parent / "zoo"
 
 class SettingsError(Exception):
     """A setting is unknown, malformed or out of range."""
+
+
+class QueuePolicySettings(BaseModel):
+    """What requests of one priority may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(default=0, ge=0, description="most that may wait; 0: the queue's limit")
+    timeout_ms: float = Field(
+        default=0.0,
+        ge=0,
+        description="longest time to the answer, in milliseconds; a caller's deadline may be"
+        " earlier, not later; 0: the caller's",
+    )
+
+
+class QueuePolicies(BaseModel):
+    """Policies by priority."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interactive: QueuePolicySettings = QueuePolicySettings()
+    normal: QueuePolicySettings = QueuePolicySettings()
+    bulk: QueuePolicySettings = QueuePolicySettings()
 
 
 class Settings(BaseSettings):
@@ -55,6 +79,16 @@ class Settings(BaseSettings):
     )
     queue_limit: int = Field(
         default=1024, ge=1, description="most images that may wait for a decoder or the engine"
+    )
+    queue_policies: QueuePolicies = Field(
+        default=QueuePolicies(), description="what requests of each priority may do"
+    )
+    slo_p99_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=600_000,
+        description="what 99 of 100 answers may take in queue and engine, in milliseconds: batches"
+        " are kept small enough, and what would take longer is refused; 0: no such limit",
     )
     lanes: int = Field(
         default=0, ge=0, le=256, description="batches computed at the same time; 0: chosen"

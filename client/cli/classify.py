@@ -16,6 +16,7 @@ from client.cli.screen import Screen, open_screen
 from client.cli.table import image_block
 from client.cli.text import printable
 from client.errors import ClientError
+from client.messages import Priority
 from client.results import Outcome
 from client.sdk import Client
 
@@ -93,6 +94,9 @@ def classify(
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Leave out labels below it, 0 to 1.")
     ] = None,
+    priority: Annotated[
+        Priority, typer.Option(help="The more urgent are served first; bulk when there is room.")
+    ] = "normal",
     server: options.Server = options.SERVER,
     timeout: options.Timeout = options.TIMEOUT_S,
     as_json: options.Json = False,
@@ -114,6 +118,7 @@ def classify(
             label=label,
             top_k=top_k,
             min_score=min_score,
+            priority=priority,
             ordered=True,
         )
         live_console = None if as_json and screen.out.is_terminal else screen.live_console

@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
 
 from models.artifact import Artifact
 from models.manifest import Label
-from server.pipeline.batcher import Batcher, BatchRecord
+from server.pipeline.admission import QueuePolicy
+from server.pipeline.batcher import Answer, Batcher, BatchRecord, Drop
 from server.pipeline.cores import Allotment
+from server.pipeline.cost import CostModel
 from server.pipeline.decode import DecodePool, ImageSource
 from server.pipeline.engine import Scores, Work
+from server.pipeline.lanes import Lanes
+from server.pipeline.queue import CloseReason
 from server.pipeline.torchscript import Precision, TorchScriptEngine
 from server.telemetry.metrics import Metrics
 
@@ -38,6 +42,8 @@ class Classification:
         queue_s: Seconds waiting for the batch and the engine.
         engine_s: Seconds of the engine's run over the batch.
         batch_size: Images in the batch.
+        closed_by: Why the batch closed.
+        predicted_s: Seconds that the engine's run was predicted to take.
     """
 
     predictions: tuple[Prediction, ...]
@@ -45,6 +51,8 @@ class Classification:
     queue_s: float
     engine_s: float
     batch_size: int
+    closed_by: CloseReason
+    predicted_s: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,10 @@ class EngineOptions:
         max_batch_size: Most images in a batch.
         max_queue_delay_s: Longest wait for company while an engine is free.
         queue_limit: Most images that may wait.
+        policies: What images of each priority may do.
+        slo_p99_s: What 99 of 100 answers are to take at most, queue and engine; inf: anything.
         allotment: Threads for each step.
+        lanes: The device's, shared by all models.
     """
 
     device: torch.device
@@ -65,7 +76,10 @@ class EngineOptions:
     max_batch_size: int
     max_queue_delay_s: float
     queue_limit: int
+    policies: Mapping[int, QueuePolicy]
+    slo_p99_s: float
     allotment: Allotment
+    lanes: Lanes
 
 
 class Servable:
@@ -78,7 +92,8 @@ class Servable:
         self,
         artifact: Artifact,
         engine: TorchScriptEngine,
-        lanes: ThreadPoolExecutor,
+        cost: CostModel,
+        threads: ThreadPoolExecutor,
         decoder: DecodePool,
         options: EngineOptions,
         metrics: Metrics,
@@ -87,7 +102,8 @@ class Servable:
         self.digest = artifact.digest
         self.dtype = str(engine.dtype).removeprefix("torch.")
         self._engine = engine
-        self._lanes = lanes
+        self._threads = threads
+        self._cost = cost
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -97,14 +113,20 @@ class Servable:
         self._queue_seconds = metrics.queue_seconds.labels(*labels)
         self._engine_seconds = metrics.engine_seconds.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
+        self._cost_ratio = metrics.batch_cost_ratio.labels(*labels)
         self._batches = metrics.batches
+        self._dropped = metrics.dropped
         self._batcher: Batcher[Work, Scores] = Batcher(
             self._run_batch,
-            max_batch_size=options.max_batch_size,
+            # An image may come just after a batch has started, and then runs in the next one.
+            max_batch_size=cost.largest_within(options.slo_p99_s / 2, options.max_batch_size),
             max_delay_s=options.max_queue_delay_s,
             queue_limit=options.queue_limit,
-            lanes=options.allotment.lanes,
+            policies=_within(options.slo_p99_s, options.policies),
+            lanes=options.lanes,
+            cost=cost,
             on_batch=self._record,
+            on_drop=self._drop,
         )
 
     @classmethod
@@ -118,7 +140,7 @@ class Servable:
         """
         allotment = options.allotment
         loop = asyncio.get_running_loop()
-        lanes = ThreadPoolExecutor(
+        threads = ThreadPoolExecutor(
             allotment.lanes,
             thread_name_prefix=f"engine-{artifact.manifest.name}",
             initializer=torch.set_num_threads,
@@ -126,17 +148,19 @@ class Servable:
         )
         try:
             engine = await loop.run_in_executor(
-                lanes, TorchScriptEngine, artifact, options.device, options.precision
+                threads, TorchScriptEngine, artifact, options.device, options.precision
             )
             warm_ups = [
-                loop.run_in_executor(lanes, engine.warm_up, options.max_batch_size)
+                loop.run_in_executor(threads, engine.warm_up, options.max_batch_size)
                 for _ in range(allotment.lanes)
             ]
-            await asyncio.gather(*warm_ups)
+            measured = await asyncio.gather(*warm_ups)
         except BaseException:
-            lanes.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             raise
-        return cls(artifact, engine, lanes, decoder, options, metrics)
+        # The lanes were warmed side by side, as they will run.
+        cost = CostModel({size: max(one[size] for one in measured) for size in measured[0]})
+        return cls(artifact, engine, cost, threads, decoder, options, metrics)
 
     @property
     def depth(self) -> int:
@@ -144,7 +168,14 @@ class Servable:
         return self._batcher.depth
 
     async def classify(
-        self, source: ImageSource, top_k: int, min_score: float, deadline: float = inf
+        self,
+        source: ImageSource,
+        top_k: int,
+        min_score: float,
+        *,
+        priority: int = 0,
+        deadline: float = inf,
+        client: str = "",
     ) -> Classification:
         """Classify one image.
 
@@ -152,7 +183,9 @@ class Servable:
             source: The image.
             top_k: How many labels at most, at least 1.
             min_score: Leaves out labels below it.
+            priority: 0 is the most urgent.
             deadline: On the event loop's clock, in seconds.
+            client: Whose image it is: clients of one priority take turns.
 
         Raises:
             ServingError: It cannot be answered; the class says why.
@@ -160,27 +193,36 @@ class Servable:
         self._active += 1
         self._idle.clear()
         try:
-            return await self._classify(source, top_k, min_score, deadline)
+            deadline = self._batcher.admit(
+                priority=priority,
+                deadline=deadline,
+                client=client,
+                before=self._decoder.depth,
+                before_s=self._decoder.expected_s,
+            )
+            started = time.perf_counter()
+            image = await self._decoder.decode(source, self.manifest.input, deadline)
+            decode_s = time.perf_counter() - started
+            answer = await self._batcher.submit(
+                Work(image, top_k), priority=priority, deadline=deadline, client=client
+            )
         finally:
             self._active -= 1
             if self._active == 0:
                 self._idle.set()
+        self._decode_seconds.observe(decode_s)
+        self._queue_seconds.observe(answer.queue_s)
+        return self._classification(answer, min_score, decode_s)
 
     async def drain(self) -> None:
         """Answer the accepted images and end the threads; the catalog sends no new ones."""
         await self._idle.wait()
         await self._batcher.drain()
-        self._lanes.shutdown()
+        self._threads.shutdown()
 
-    async def _classify(
-        self, source: ImageSource, top_k: int, min_score: float, deadline: float
+    def _classification(
+        self, answer: Answer[Scores], min_score: float, decode_s: float
     ) -> Classification:
-        started = time.perf_counter()
-        image = await self._decoder.decode(source, self.manifest.input)
-        decode_s = time.perf_counter() - started
-        answer = await self._batcher.submit(Work(image, top_k), deadline=deadline)
-        self._decode_seconds.observe(decode_s)
-        self._queue_seconds.observe(answer.queue_s)
         pairs = zip(answer.result.indices, answer.result.values, strict=True)
         return Classification(
             predictions=tuple(
@@ -192,14 +234,37 @@ class Servable:
             queue_s=answer.queue_s,
             engine_s=answer.run_s,
             batch_size=answer.batch_size,
+            closed_by=answer.reason,
+            predicted_s=answer.predicted_s,
         )
 
     async def _run_batch(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._lanes, self._engine.run, batch
+        outcomes, seconds = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._timed_run, batch
         )
+        self._cost.observe(len(batch), seconds)
+        return outcomes
+
+    def _timed_run(self, batch: Sequence[Work]) -> tuple[list[Scores | Exception], float]:
+        """On the lane's thread, so that a busy event loop is not taken for a slow engine."""
+        began = time.perf_counter()
+        outcomes = self._engine.run(batch)
+        return outcomes, time.perf_counter() - began
 
     def _record(self, batch: BatchRecord) -> None:
         self._batch_size.observe(batch.size)
         self._engine_seconds.observe(batch.run_s)
         self._batches.labels(self.manifest.name, str(self.manifest.version), batch.reason).inc()
+        if batch.predicted_s > 0:
+            self._cost_ratio.observe(batch.run_s / batch.predicted_s)
+
+    def _drop(self, reason: Drop) -> None:
+        self._dropped.labels(self.manifest.name, str(self.manifest.version), reason).inc()
+
+
+def _within(slo_p99_s: float, policies: Mapping[int, QueuePolicy]) -> dict[int, QueuePolicy]:
+    """The policies, none of which lets an image wait for longer than the objective."""
+    return {
+        priority: replace(policy, timeout_s=min(policy.timeout_s, slo_p99_s))
+        for priority, policy in policies.items()
+    }

@@ -74,7 +74,7 @@ class Drop(StrEnum):
 
     QUEUE_FULL = "queue_full"  # too many wait
     TOO_LATE = "too_late"  # on arrival it was predicted to miss its deadline
-    HOPELESS = "hopeless"  # in the queue its deadline came nearer than its run is long
+    HOPELESS = "hopeless"  # its deadline is, or came, nearer than its run is long
     EXPIRED = "expired"  # its deadline passed
     CANCELLED = "cancelled"  # its caller left
 
@@ -92,7 +92,8 @@ class Batcher(Generic[Item, Result]):
         queue_limit: Most items that may wait.
         policies: What items of a priority may do, where it is less than the queue's limit.
         lanes: Batches that may run at the same time, or the device's lanes to share.
-        cost: What batches take; it learns from each one. Nothing is known where it is not given.
+        cost: What batches take; whoever runs them keeps it current. Nothing is known where it
+            is not given.
         on_batch: Called after each batch.
         on_drop: Called for each item that does not reach the engine.
     """
@@ -193,25 +194,19 @@ class Batcher(Generic[Item, Result]):
         Raises:
             DrainingError: The batcher no longer takes items.
             QueueFullError: Too many items wait, or too many for it to be answered in time.
-            DeadlineExpiredError: The deadline has passed.
+            DeadlineExpiredError: The deadline has passed, or is too near even for a free engine.
         """
         now = self._loop.time()
         if self._draining:
             raise DrainingError("the model is shutting down and takes no new requests")
         policy = self._policies.get(priority, _NO_POLICY)
         deadline = min(deadline, now + policy.timeout_s)
-        if deadline <= now:
-            self._on_drop(Drop.EXPIRED)
-            raise DeadlineExpiredError("the deadline passed before the request could be queued")
-        waiting = len(self._queue)
-        if waiting >= self._queue_limit or self._queue.waiting_at(priority) >= policy.limit:
-            self._on_drop(Drop.QUEUE_FULL)
-            end = self._predicted_end(now, waiting)
-            raise QueueFullError(f"{waiting} requests wait already", max(_SOON_S, end - now))
+        self._refuse_expired(now, deadline)
+        self._refuse_beyond_limit(now, priority, policy)
         if deadline < inf and self._cost.known:
             ahead = self._queue.ahead_of(priority, client) + before
-            end = max(self._predicted_end(now, ahead), now + before_s + self._cost.predict(1))
-            if end > deadline:
+            end = self._predicted_end(now + before_s, ahead)
+            if end > deadline and self._is_busy(ahead):
                 self._on_drop(Drop.TOO_LATE)
                 raise QueueFullError(
                     f"{ahead} requests are served first, and the deadline is too near for that",
@@ -226,6 +221,29 @@ class Batcher(Generic[Item, Result]):
         await self._idle.wait()
         if self._running:  # batches whose callers have all gone
             await asyncio.wait(self._running)
+
+    def _refuse_expired(self, now: float, deadline: float) -> None:
+        if deadline <= now:
+            self._on_drop(Drop.EXPIRED)
+            raise DeadlineExpiredError("the deadline passed before the request could be queued")
+        if now + self._cost.predict(1) > deadline and self._is_busy():
+            self._on_drop(Drop.HOPELESS)
+            raise DeadlineExpiredError("the deadline is nearer than any answer")
+
+    def _refuse_beyond_limit(self, now: float, priority: int, policy: QueuePolicy) -> None:
+        waiting = len(self._queue)
+        if waiting >= self._queue_limit or self._queue.waiting_at(priority) >= policy.limit:
+            self._on_drop(Drop.QUEUE_FULL)
+            end = self._predicted_end(now, waiting)
+            raise QueueFullError(f"{waiting} requests wait already", max(_SOON_S, end - now))
+
+    def _is_busy(self, ahead: int = 0) -> bool:
+        """Whether anything runs or waits.
+
+        Where nothing does, nobody is refused by a prediction: batches that never run could not
+        correct it.
+        """
+        return bool(ahead or self._running or len(self._queue))
 
     def _enqueue(self, ticket: Ticket[Item]) -> Ticket[Item]:
         self._futures[ticket] = self._loop.create_future()
@@ -257,9 +275,9 @@ class Batcher(Generic[Item, Result]):
             self._dispatch_handle.cancel()
             self._dispatch_handle = None
         now = self._loop.time()
-        for ticket in self._queue.hopeless(now) if self._cost.known else ():
+        for ticket in self._queue.hopeless(now) if self._running else ():
             self._on_drop(Drop.HOPELESS)
-            self._settle(ticket, DeadlineExpiredError("the deadline is nearer than an answer"))
+            self._settle(ticket, DeadlineExpiredError("the deadline is nearer than any answer"))
         while len(self._queue) and self._seat.finds_free():
             batch = self._queue.take(now, draining=self._draining)
             if batch is None:
@@ -304,7 +322,6 @@ class Batcher(Generic[Item, Result]):
                 queue_s = started - ticket.enqueued_at
                 answer = Answer(outcome, queue_s, run_s, size, batch.reason, predicted_s)
                 self._settle(ticket, answer)
-        self._cost.observe(size, run_s)
         self._on_batch(BatchRecord(size, run_s, batch.reason, predicted_s))
 
     async def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:

@@ -49,6 +49,11 @@ class CostModel:
         """Seconds that a batch of ``size`` will hardly exceed; 0 when nothing is known."""
         return _MARGIN * self.predict(size)
 
+    def largest_within(self, seconds: float, most: int) -> int:
+        """The largest batch that is bound to end within ``seconds``: from 1 to ``most``."""
+        fitting = (size for size in range(most, 1, -1) if self.bound(size) <= seconds)
+        return next(fitting, 1)
+
     def observe(self, size: int, seconds: float) -> None:
         """Learn from a batch that ran."""
         measured = self._measured(size)

@@ -132,6 +132,8 @@ class BatchQueue(Generic[Item]):
 
         Alone, that is; while more wait than one batch holds, in a full batch.
         """
+        if not self._cost.known:
+            return []
         size = 1 if len(self._waiting) <= self._max_batch_size else self._max_batch_size
         soonest = now + self._cost.predict(size)  # without a margin: nobody is given up too early
         lost = []
@@ -219,7 +221,7 @@ class BatchQueue(Generic[Item]):
         return size
 
     def _in_time(self, tickets: list[Ticket[Item]], start: float) -> bool:
-        end = start + self._cost.bound(len(tickets))
+        end = start + self._cost.predict(len(tickets))
         return all(end <= ticket.deadline for ticket in tickets)
 
     def _last_moment(self, deadline: float, size: int) -> float:

@@ -10,6 +10,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
@@ -25,6 +26,8 @@ Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, Message]
 
+CLIENT_KEY = "menagerie-client"
+_LONGEST_NAME = 128
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}", re.ASCII)
 
 
@@ -60,10 +63,27 @@ def accept_request_id(request_id: str) -> str:
     return request_id
 
 
-def deadline_of(context: Context) -> float:
-    """The call's deadline on the event loop's clock, in seconds; inf when it has none."""
+@dataclass(frozen=True)
+class Caller:
+    """Who calls and how long they wait.
+
+    Attributes:
+        name: Clients take turns by it.
+        deadline: The call's, on the event loop's clock, in seconds; inf when it has none.
+    """
+
+    name: str
+    deadline: float
+
+
+def caller_of(context: Context) -> Caller:
+    """The name in the metadata, else the peer's host; and the call's deadline."""
     remaining = context.time_remaining()
-    return inf if remaining is None else asyncio.get_running_loop().time() + remaining
+    deadline = inf if remaining is None else asyncio.get_running_loop().time() + remaining
+    for key, value in context.invocation_metadata() or ():
+        if key == CLIENT_KEY and isinstance(value, str) and value:
+            return Caller(value[:_LONGEST_NAME], deadline)
+    return Caller(context.peer().rpartition(":")[0], deadline)
 
 
 async def end_with(context: Context, status: status_pb2.Status) -> None:

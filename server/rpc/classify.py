@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from math import inf
 
 import grpc
 from google.protobuf.message import Message
@@ -19,9 +18,10 @@ from server.catalog.catalog import Catalog
 from server.errors import DrainingError, InvalidRequestError, TooManyItemsError
 from server.rpc import translate
 from server.rpc.calls import (
+    Caller,
     Context,
     accept_request_id,
-    deadline_of,
+    caller_of,
     end_with,
     parse,
     serialize,
@@ -85,13 +85,13 @@ class ClassifyServicer:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _classify(self, data: bytes, context: Context) -> Message | None:
-        deadline = deadline_of(context)
+        caller = caller_of(context)
         try:
             request = parse(classify_pb2.ClassifyRequest, data)
         except InvalidRequestError as error:
             served = self._refuse("Classify", "", error)
         else:
-            served = await self._serve("Classify", request, deadline)
+            served = await self._serve("Classify", request, caller)
         if isinstance(served.outcome, classify_pb2.ClassifyResponse):
             return served.outcome
         await end_with(context, served.outcome)
@@ -107,20 +107,20 @@ class ClassifyServicer:
             raise TooManyItemsError(
                 f"requests has {count} items; at most {self._max_batch_items} are allowed"
             )
-        deadline = deadline_of(context)
+        caller = caller_of(context)
         served = await asyncio.gather(
-            *(self._serve("ClassifyBatch", item, deadline) for item in request.requests)
+            *(self._serve("ClassifyBatch", item, caller) for item in request.requests)
         )
         return classify_pb2.ClassifyBatchResponse(results=[_result(item) for item in served])
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         window = asyncio.Semaphore(self._stream_window)
         writing = asyncio.Lock()
-        deadline = deadline_of(context)
+        caller = caller_of(context)
 
         async def answer(data: bytes) -> None:
             try:
-                result = await self._stream_item(data, deadline)
+                result = await self._stream_item(data, caller)
                 async with writing:
                     await context.write(classify_pb2.ClassifyStreamResponse(result=result))
             finally:
@@ -134,14 +134,14 @@ class ClassifyServicer:
             gone = DrainingError("the server is shutting down; send the rest elsewhere")
             await end_with(context, status_of(gone, uuid.uuid4().hex))
 
-    async def _stream_item(self, data: bytes, deadline: float) -> classify_pb2.ClassifyResult:
+    async def _stream_item(self, data: bytes, caller: Caller) -> classify_pb2.ClassifyResult:
         try:
             request = parse(classify_pb2.ClassifyStreamRequest, data).request
             if not request.request_id:
                 raise InvalidRequestError("request.request_id", "is required in a stream")  # noqa: TRY301
         except InvalidRequestError as error:
             return _result(self._refuse("ClassifyStream", "", error))
-        return _result(await self._serve("ClassifyStream", request, deadline))
+        return _result(await self._serve("ClassifyStream", request, caller))
 
     def _refuse(self, method: str, request_id: str, error: Exception) -> _Served:
         status = status_of(error, request_id or uuid.uuid4().hex)
@@ -149,7 +149,7 @@ class ClassifyServicer:
         return _Served(request_id, status)
 
     async def _serve(
-        self, method: str, request: classify_pb2.ClassifyRequest, deadline: float = inf
+        self, method: str, request: classify_pb2.ClassifyRequest, caller: Caller
     ) -> _Served:
         """Answer one request: never raises but when the call is cancelled."""
         started = time.perf_counter()
@@ -163,7 +163,9 @@ class ClassifyServicer:
                 translate.image_source(request.image),
                 translate.top_k(request),
                 translate.min_score(request),
-                deadline,
+                priority=translate.priority(request),
+                deadline=caller.deadline,
+                client=caller.name,
             )
             total_s = time.perf_counter() - started
             outcome = translate.response(request_id, servable.manifest, answer, total_s)

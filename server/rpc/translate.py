@@ -14,6 +14,12 @@ from server.pipeline.decode import EncodedImage, ImageSource, RawPixels
 DEFAULT_TOP_K = 5
 MAX_TOP_K = 1000
 
+PRIORITIES = {
+    classify_pb2.PRIORITY_INTERACTIVE: 0,
+    classify_pb2.PRIORITY_UNSPECIFIED: 1,
+    classify_pb2.PRIORITY_NORMAL: 1,
+    classify_pb2.PRIORITY_BULK: 2,
+}
 _RESIZE_RULES = {ResizeRule.CENTER_CROP: model_pb2.RESIZE_RULE_CENTER_CROP}
 _STATES = {
     State.LOADING: model_pb2.MODEL_STATE_LOADING,
@@ -78,6 +84,18 @@ def min_score(request: classify_pb2.ClassifyRequest) -> float:
     return value
 
 
+def priority(request: classify_pb2.ClassifyRequest) -> int:
+    """How urgent a request is, 0 most.
+
+    Raises:
+        InvalidRequestError: It is none that there is.
+    """
+    try:
+        return PRIORITIES[request.priority]
+    except KeyError:
+        raise InvalidRequestError("priority", f"must not be {request.priority}") from None
+
+
 def response(
     request_id: str, manifest: Manifest, answer: Classification, total_s: float
 ) -> classify_pb2.ClassifyResponse:
@@ -101,6 +119,8 @@ def response(
             engine_us=_microseconds(answer.engine_s),
             total_us=_microseconds(total_s),
             batch_size=answer.batch_size,
+            predicted_engine_us=_microseconds(answer.predicted_s),
+            batch_closed_by=answer.closed_by,
         ),
     )
 

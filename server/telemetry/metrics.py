@@ -11,6 +11,7 @@ _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_RATIOS = (0.25, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 _MODEL = ("model", "version")
 
 
@@ -39,6 +40,19 @@ class Metrics:
         self.batches = Counter(
             "menagerie_batches",
             "Batches run, by why they closed.",
+            (*_MODEL, "reason"),
+            registry=registry,
+        )
+        self.batch_cost_ratio = Histogram(
+            "menagerie_batch_cost_ratio",
+            "What a batch took over what it was predicted to take.",
+            _MODEL,
+            buckets=_RATIOS,
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "menagerie_dropped",
+            "Images that did not reach the engine, by reason.",
             (*_MODEL, "reason"),
             registry=registry,
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -49,6 +50,8 @@ def run_server(*flags: str) -> Iterator[Server]:
             lines.append(line)
             record = json.loads(line) if line.startswith("{") else {}
             if record.get("message") == "ready":
+                # Nobody reads what follows, and a full pipe would stop the server.
+                Thread(target=process.stderr.read, daemon=True).start()
                 yield Server(process, record["grpc"], record["metrics"])
                 break
         else:

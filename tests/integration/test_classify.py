@@ -72,6 +72,18 @@ def test_the_answer_is_complete(classifier, cat: bytes) -> None:
     assert timings.batch_size >= 1
     steps = timings.decode_us + timings.queue_us + timings.engine_us
     assert 0 < steps <= timings.total_us
+    assert timings.batch_closed_by in ("idle", "full")
+    assert 0 < timings.predicted_engine_us < 10_000_000
+
+
+@pytest.mark.parametrize(
+    "priority",
+    [classify_pb2.PRIORITY_INTERACTIVE, classify_pb2.PRIORITY_NORMAL, classify_pb2.PRIORITY_BULK],
+)
+def test_every_priority_is_served_and_no_other(classifier, cat: bytes, priority: int) -> None:
+    assert best(classifier.Classify(request_of(cat, priority=priority))) == "cat"
+    error = refusal(classifier, request_of(cat, priority=priority + 90))
+    assert_refused(error, grpc.StatusCode.INVALID_ARGUMENT, "priority")
 
 
 def test_top_k_and_minimum_score_leave_labels_out(classifier, cat: bytes) -> None:
@@ -261,6 +273,7 @@ def test_metrics_tell_what_happened(server: Server, classifier, cat: bytes) -> N
     assert f"menagerie_batch_size_count{{{labels}}}" in text
     queue = f'model="cats-vs-dogs",queue="engine",version="{VERSION}"'
     assert f"menagerie_queue_depth{{{queue}}} 0.0" in text
+    assert f"menagerie_batch_cost_ratio_count{{{labels}}}" in text
     assert "menagerie_model_info{" in text
 
 

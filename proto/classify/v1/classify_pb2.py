@@ -26,35 +26,37 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from proto.classify.v1 import common_pb2 as proto_dot_classify_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n proto/classify/v1/classify.proto\x12\x0b\x63lassify.v1\x1a\x17google/rpc/status.proto\x1a\x1eproto/classify/v1/common.proto\"\xb3\x01\n\x0f\x43lassifyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.classify.v1.ModelSpec\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.classify.v1.Image\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x42\x08\n\x06_top_kB\x0c\n\n_min_score\"M\n\x05Image\x12\x14\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\"\n\x03raw\x18\x02 \x01(\x0b\x32\x15.classify.v1.RawImageB\n\n\x08_encoded\"7\n\x08RawImage\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xa6\x01\n\x10\x43lassifyResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12,\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x17.classify.v1.Prediction\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.classify.v1.Timings\"L\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\"g\n\x07Timings\x12\x11\n\tdecode_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x11\n\tengine_us\x18\x03 \x01(\x03\x12\x10\n\x08total_us\x18\x04 \x01(\x03\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\"F\n\x15\x43lassifyStreamRequest\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x16\x43lassifyStreamResponse\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.classify.v1.ClassifyResult\"F\n\x14\x43lassifyBatchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x15\x43lassifyBatchResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.classify.v1.ClassifyResult\"\x87\x01\n\x0e\x43lassifyResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\x91\x02\n\x0f\x43lassifyService\x12G\n\x08\x43lassify\x12\x1c.classify.v1.ClassifyRequest\x1a\x1d.classify.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".classify.v1.ClassifyStreamRequest\x1a#.classify.v1.ClassifyStreamResponse(\x01\x30\x01\x12V\n\rClassifyBatch\x12!.classify.v1.ClassifyBatchRequest\x1a\".classify.v1.ClassifyBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n proto/classify/v1/classify.proto\x12\x0b\x63lassify.v1\x1a\x17google/rpc/status.proto\x1a\x1eproto/classify/v1/common.proto\"\xdc\x01\n\x0f\x43lassifyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.classify.v1.ModelSpec\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.classify.v1.Image\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.classify.v1.PriorityB\x08\n\x06_top_kB\x0c\n\n_min_score\"M\n\x05Image\x12\x14\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\"\n\x03raw\x18\x02 \x01(\x0b\x32\x15.classify.v1.RawImageB\n\n\x08_encoded\"7\n\x08RawImage\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xa6\x01\n\x10\x43lassifyResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12,\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x17.classify.v1.Prediction\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.classify.v1.Timings\"L\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\"\x9d\x01\n\x07Timings\x12\x11\n\tdecode_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x11\n\tengine_us\x18\x03 \x01(\x03\x12\x10\n\x08total_us\x18\x04 \x01(\x03\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\x12\x1b\n\x13predicted_engine_us\x18\x06 \x01(\x03\x12\x17\n\x0f\x62\x61tch_closed_by\x18\x07 \x01(\t\"F\n\x15\x43lassifyStreamRequest\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x16\x43lassifyStreamResponse\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.classify.v1.ClassifyResult\"F\n\x14\x43lassifyBatchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x15\x43lassifyBatchResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.classify.v1.ClassifyResult\"\x87\x01\n\x0e\x43lassifyResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome*f\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x32\x91\x02\n\x0f\x43lassifyService\x12G\n\x08\x43lassify\x12\x1c.classify.v1.ClassifyRequest\x1a\x1d.classify.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".classify.v1.ClassifyStreamRequest\x1a#.classify.v1.ClassifyStreamResponse(\x01\x30\x01\x12V\n\rClassifyBatch\x12!.classify.v1.ClassifyBatchRequest\x1a\".classify.v1.ClassifyBatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.classify.v1.classify_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PRIORITY']._serialized_start=1296
+  _globals['_PRIORITY']._serialized_end=1398
   _globals['_CLASSIFYREQUEST']._serialized_start=107
-  _globals['_CLASSIFYREQUEST']._serialized_end=286
-  _globals['_IMAGE']._serialized_start=288
-  _globals['_IMAGE']._serialized_end=365
-  _globals['_RAWIMAGE']._serialized_start=367
-  _globals['_RAWIMAGE']._serialized_end=422
-  _globals['_CLASSIFYRESPONSE']._serialized_start=425
-  _globals['_CLASSIFYRESPONSE']._serialized_end=591
-  _globals['_PREDICTION']._serialized_start=593
-  _globals['_PREDICTION']._serialized_end=669
-  _globals['_TIMINGS']._serialized_start=671
-  _globals['_TIMINGS']._serialized_end=774
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=776
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=846
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=848
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=917
-  _globals['_CLASSIFYBATCHREQUEST']._serialized_start=919
-  _globals['_CLASSIFYBATCHREQUEST']._serialized_end=989
-  _globals['_CLASSIFYBATCHRESPONSE']._serialized_start=991
-  _globals['_CLASSIFYBATCHRESPONSE']._serialized_end=1060
-  _globals['_CLASSIFYRESULT']._serialized_start=1063
-  _globals['_CLASSIFYRESULT']._serialized_end=1198
-  _globals['_CLASSIFYSERVICE']._serialized_start=1201
-  _globals['_CLASSIFYSERVICE']._serialized_end=1474
+  _globals['_CLASSIFYREQUEST']._serialized_end=327
+  _globals['_IMAGE']._serialized_start=329
+  _globals['_IMAGE']._serialized_end=406
+  _globals['_RAWIMAGE']._serialized_start=408
+  _globals['_RAWIMAGE']._serialized_end=463
+  _globals['_CLASSIFYRESPONSE']._serialized_start=466
+  _globals['_CLASSIFYRESPONSE']._serialized_end=632
+  _globals['_PREDICTION']._serialized_start=634
+  _globals['_PREDICTION']._serialized_end=710
+  _globals['_TIMINGS']._serialized_start=713
+  _globals['_TIMINGS']._serialized_end=870
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=872
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=942
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=944
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=1013
+  _globals['_CLASSIFYBATCHREQUEST']._serialized_start=1015
+  _globals['_CLASSIFYBATCHREQUEST']._serialized_end=1085
+  _globals['_CLASSIFYBATCHRESPONSE']._serialized_start=1087
+  _globals['_CLASSIFYBATCHRESPONSE']._serialized_end=1156
+  _globals['_CLASSIFYRESULT']._serialized_start=1159
+  _globals['_CLASSIFYRESULT']._serialized_end=1294
+  _globals['_CLASSIFYSERVICE']._serialized_start=1401
+  _globals['_CLASSIFYSERVICE']._serialized_end=1674
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from proto.classify.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
@@ -20,6 +21,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Normal."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Somebody is waiting."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """The default."""
+    PRIORITY_BULK: _Priority.ValueType  # 3
+    """Whenever there is room."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How urgent a request is. A more urgent one is always served first; within a
+    priority, clients take turns.
+    """
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Normal."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Somebody is waiting."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""The default."""
+PRIORITY_BULK: Priority.ValueType  # 3
+"""Whenever there is room."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class ClassifyRequest(_message.Message):
     """One image to classify."""
@@ -31,6 +62,7 @@ class ClassifyRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request in the answer and in the server's logs. Printable ASCII,
     at most 128 characters. Empty: the server makes one (in a stream it is
@@ -42,6 +74,8 @@ class ClassifyRequest(_message.Message):
     """
     min_score: _builtins.float
     """Leaves out labels with a smaller score. 0 to 1. Unset: 0."""
+    priority: Global___Priority.ValueType
+    """How urgent it is. Unset: normal."""
     @_builtins.property
     def model(self) -> _common_pb2.ModelSpec:
         """The model to ask. Unset: the server's default model in its default version."""
@@ -58,10 +92,11 @@ class ClassifyRequest(_message.Message):
         image: Global___Image | None = ...,
         top_k: _builtins.int | None = ...,
         min_score: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_top_k", b"_top_k", "image", b"image", "min_score", b"min_score", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_top_k", b"_top_k", "image", b"image", "min_score", b"min_score", "model", b"model", "request_id", b"request_id", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_top_k", b"_top_k", "image", b"image", "min_score", b"min_score", "model", b"model", "priority", b"priority", "request_id", b"request_id", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
@@ -228,6 +263,8 @@ class Timings(_message.Message):
     ENGINE_US_FIELD_NUMBER: _builtins.int
     TOTAL_US_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    PREDICTED_ENGINE_US_FIELD_NUMBER: _builtins.int
+    BATCH_CLOSED_BY_FIELD_NUMBER: _builtins.int
     decode_us: _builtins.int
     """Waiting for a decoder, checking, decoding and resizing the image."""
     queue_us: _builtins.int
@@ -238,6 +275,15 @@ class Timings(_message.Message):
     """From the request's arrival to its answer."""
     batch_size: _builtins.int
     """Images in the batch that this one was computed in."""
+    predicted_engine_us: _builtins.int
+    """What the model's run was predicted to take, from the warm-up and the
+    batches since.
+    """
+    batch_closed_by: _builtins.str
+    """Why the batch closed: "idle" (the engine was free), "full", "delay" (its
+    oldest image had waited long enough), "deadline" (it would have missed
+    one) or "drain" (the server is going away).
+    """
     def __init__(
         self,
         *,
@@ -246,10 +292,12 @@ class Timings(_message.Message):
         engine_us: _builtins.int = ...,
         total_us: _builtins.int = ...,
         batch_size: _builtins.int = ...,
+        predicted_engine_us: _builtins.int = ...,
+        batch_closed_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "decode_us", b"decode_us", "engine_us", b"engine_us", "queue_us", b"queue_us", "total_us", b"total_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_closed_by", b"batch_closed_by", "batch_size", b"batch_size", "decode_us", b"decode_us", "engine_us", b"engine_us", "predicted_engine_us", b"predicted_engine_us", "queue_us", b"queue_us", "total_us", b"total_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

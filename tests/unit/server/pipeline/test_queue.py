@@ -208,9 +208,9 @@ def test_the_urgent_go_first_and_alone_where_that_saves_them_and_the_others() ->
     assert batch.reason is CloseReason.DEADLINE
     assert items_of(queue.take(1.0)) == [1, 2]
     # Not at the price of another's deadline ...
-    assert items_of(queue_of(1.4, 2.6, inf, delay=0.0).take(0.0)) == [0, 1, 2]
+    assert items_of(queue_of(1.4, 2.4, inf, delay=0.0).take(0.0)) == [0, 1, 2]
     # ... nor for who is lost anyway, nor while more wait than one batch holds.
-    assert items_of(queue_of(1.1, inf, delay=0.0).take(0.0)) == [0, 1]
+    assert items_of(queue_of(0.9, inf, delay=0.0).take(0.0)) == [0, 1]
     assert items_of(queue_of(1.4, inf, inf, size=2, delay=0.0).take(0.0)) == [0, 1]
 
 
