@@ -19,6 +19,7 @@ from server.pipeline.decode import DecodePool, ImageSource
 from server.pipeline.engine import Scores, Work
 from server.pipeline.lanes import Lanes
 from server.pipeline.queue import CloseReason
+from server.pipeline.threads import compute_threads
 from server.pipeline.torchscript import Precision, TorchScriptEngine
 from server.telemetry.metrics import Metrics
 
@@ -140,11 +141,8 @@ class Servable:
         """
         allotment = options.allotment
         loop = asyncio.get_running_loop()
-        threads = ThreadPoolExecutor(
-            allotment.lanes,
-            thread_name_prefix=f"engine-{artifact.manifest.name}",
-            initializer=torch.set_num_threads,
-            initargs=(allotment.threads_per_lane,),
+        threads = compute_threads(
+            allotment.lanes, f"engine-{artifact.manifest.name}", allotment.threads_per_lane
         )
         try:
             engine = await loop.run_in_executor(

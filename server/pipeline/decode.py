@@ -3,11 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 
-import torch
 from torch import Tensor
 
 from models.errors import ImageError
@@ -15,6 +13,7 @@ from models.image_header import ImageLimits
 from models.manifest import InputSpec
 from models.preprocess import decode_raw, preprocess, resize
 from server.errors import DeadlineExpiredError, InvalidRequestError, QueueFullError
+from server.pipeline.threads import compute_threads
 
 _LEARNING_RATE = 0.05  # of the newest photo in the mean time of decoding
 
@@ -65,9 +64,7 @@ class DecodePool:
         self._mean_s = 0.0
         self._capacity = workers + queue_limit
         self._pending = 0
-        self._pool = ThreadPoolExecutor(
-            workers, thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._pool = compute_threads(workers, "decode", torch_threads=1)
 
     @property
     def depth(self) -> int:
