@@ -24,7 +24,7 @@ from torchvision.datasets import ImageFolder
 from trainer.augment import Batch, photo_transform
 from trainer.data import Photo, read_training
 from trainer.loaders import training_loader
-from trainer.recipe import DataSpec, Recipe, load_recipe
+from trainer.recipe import Recipe, load_recipe
 from trainer.run import environment
 from trainer.task import ClassificationTask
 
@@ -108,7 +108,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     recipe = load_recipe("cats-vs-dogs-resnet50", [*_NETWORK, f"augment.crop_side={options.side}"])
-    recipe = recipe.model_copy(update={"data": DataSpec(cache_side=recipe.data.cache_side)})
     task = ClassificationTask(recipe, 2).train()
     optimizer = torch.optim.SGD(task.parameters(), lr=1e-3)
     with TemporaryDirectory() as folder:
