@@ -7,7 +7,7 @@ neither gRPC nor torch.
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import Generic, TypeVar
@@ -16,6 +16,8 @@ from server.pipeline.cost import CostModel
 from server.pipeline.fair import FairQueue
 
 Item = TypeVar("Item")
+
+_MOST_LEFTOVERS = 64  # deadlines of those who have left, before they are swept out
 
 
 class CloseReason(StrEnum):
@@ -102,6 +104,7 @@ class BatchQueue(Generic[Item]):
         self._waiting[ticket] = None
         if ticket.deadline < inf:
             heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
+            self._sweep()
 
     def remove(self, ticket: Ticket[Item]) -> bool:
         """Take out a ticket that nobody waits for any more; False when it is not here."""
@@ -227,6 +230,12 @@ class BatchQueue(Generic[Item]):
     def _last_moment(self, deadline: float, size: int) -> float:
         """When a batch of ``size`` must start to end by ``deadline``; inf: it cannot be told."""
         return deadline - self._cost.bound(size) if self._cost.known else inf
+
+    def _sweep(self) -> None:
+        """Forget the deadlines of those who have left, which may lie far ahead."""
+        if len(self._deadlines) > 2 * len(self._waiting) + _MOST_LEFTOVERS:
+            self._deadlines = [entry for entry in self._deadlines if entry[2] in self._waiting]
+            heapify(self._deadlines)
 
     def _earliest_deadline(self) -> float:
         while self._deadlines and self._deadlines[0][2] not in self._waiting:

@@ -231,3 +231,14 @@ def test_it_counts_who_is_served_before_a_new_ticket() -> None:
     assert queue.ahead_of(1, "z") == 1 + 1 + 1
     assert queue.waiting_at(1) == 3
     assert queue.waiting_at(7) == 0
+
+
+def test_who_was_served_long_before_the_deadline_is_forgotten() -> None:
+    queue: BatchQueue[int] = BatchQueue(4, cost=COST)
+    queue.add(Ticket(-1, 0.0, priority=9, deadline=1e6))
+    for item in range(2000):
+        queue.add(Ticket(item, float(item), deadline=1e6 + item))
+        if item % 4 == 3:
+            assert len(items_of(queue.take(float(item)))) == 4
+    assert len(queue) <= 4
+    assert len(queue._deadlines) < 200
