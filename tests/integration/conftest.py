@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -23,11 +23,12 @@ VERSION = str(ModelRepository(ZOO).versions("cats-vs-dogs")[-1])
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its process, HOST:PORT for gRPC and for metrics."""
+    """A running server: its process, HOST:PORT for gRPC and for metrics, its log from then on."""
 
     process: subprocess.Popen[str]
     grpc: str
     metrics: str
+    log: Future[str]
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -45,20 +46,23 @@ def run_server(*flags: str) -> Iterator[Server]:
     )
     assert process.stderr is not None
     lines = []
+    reader = ThreadPoolExecutor(1)
     try:
         for line in process.stderr:
             lines.append(line)
             record = json.loads(line) if line.startswith("{") else {}
             if record.get("message") == "ready":
-                # Nobody reads what follows, and a full pipe would stop the server.
-                Thread(target=process.stderr.read, daemon=True).start()
-                yield Server(process, record["grpc"], record["metrics"])
+                # Read as it comes: a full pipe would stop the server.
+                log = reader.submit(process.stderr.read)
+                yield Server(process, record["grpc"], record["metrics"], log)
                 break
         else:
             raise AssertionError("the server ended before it was ready:\n" + "".join(lines))
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        reader.shutdown()
+        process.stderr.close()
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_sigterm_under_load_loses_no_accepted_request(cat: bytes) -> None:
         stop.set()
         for loop in loops:
             loop.result(timeout=60)
-        log = server.process.stderr.read()
+        log = server.log.result(timeout=60)
     # Refused before it was accepted is UNAVAILABLE; anything else would be a loss.
     assert set(outcomes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
     records = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
