@@ -3,18 +3,16 @@
 Nothing here allocates in proportion to what the header claims, so a hostile
 header is refused before any decoder sees it. Truncation is found here as well,
 because decoders fill what is missing with grey. Imports the errors, and the
-readers of PNG chunks and EXIF.
+readers of JPEG segments, PNG chunks and EXIF.
 
-Sources: JPEG ITU-T T.81 annex B; PNG specification (third edition) section 5;
-WebP container RFC 9649.
+Sources: JPEG ITU-T T.81 annex B.2; PNG specification (third edition) section 5;
+WebP RFC 9649 sections 2 and 3.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from models import exif, png
+from models import exif, jpeg, png
 from models.errors import CorruptImageError, ImageLimitError, UnsupportedImageError
 
 
@@ -53,6 +51,7 @@ class ImageHeader:
         orientation: From its EXIF block, 1 to 8; 1 is upright.
         scans: Scans of a JPEG; 1 otherwise.
         bit_depth: Bits of a sample in the file.
+        plain: False for a WebP that is transparent or moves.
     """
 
     format: ImageFormat
@@ -61,23 +60,16 @@ class ImageHeader:
     orientation: int = exif.UPRIGHT
     scans: int = 1
     bit_depth: int = 8
+    plain: bool = True
 
 
-_MAX_SEGMENTS = 65_536  # walking them takes well under 0.1 s; cameras write a few hundred
-# A marker: 0xFF, then anything but a stuffed zero, a restart marker or another 0xFF,
-# which only fills (T.81 B.1.1.2). The fill is not matched: a run of it would be
-# scanned again from each of its bytes.
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-_JPEG_SOI, _JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD8, 0xD9, 0xDA, 0xE1
-_JPEG_TEM = 0x01
-_JPEG_RESERVED = range(0x02, 0xC0)
-_JPEG_STANDALONE = (_JPEG_SOI, _JPEG_EOI, _JPEG_TEM)
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MAX_CHUNKS = 65_536  # walking them takes well under 0.1 s
 _JPEG_DECODABLE = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive; Huffman
 _JPEG_BITS_PER_SAMPLE = 8
 _JPEG_EXIF_PREFIX = b"Exif\x00\x00"
 _VP8_KEYFRAME = b"\x9d\x01\x2a"
-_VP8L_SIGNATURE = 0x2F
+_VP8L_SIGNATURE, _VP8L_ALPHA = 0x2F, 1 << 28
+_VP8X_ALPHA, _VP8X_ANIMATION = 0x10, 0x02
 
 
 def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
@@ -88,7 +80,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
         ImageLimitError: Too many pixels or scans, or too long and thin.
         CorruptImageError: The structure is damaged or the file is cut short.
     """
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(jpeg.SIGNATURE):
         header = _read_jpeg(data)
     elif data.startswith(png.SIGNATURE):
         header = _read_png(data)
@@ -126,13 +118,13 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     frame: bytes | None = None
     orientation: int | None = None
     scans = 0
-    for marker, segment in _jpeg_segments(data):
-        if marker in _JPEG_FRAMES and frame is None:
-            _check_jpeg_frame(marker, segment)
-            frame = segment
-        elif marker == _JPEG_APP1 and orientation is None and segment.startswith(_JPEG_EXIF_PREFIX):
-            orientation = exif.orientation(segment)
-        scans += marker == _JPEG_SOS
+    for segment in jpeg.segments(data):
+        if segment.marker in jpeg.FRAMES:
+            _check_jpeg_frame(segment, first=frame is None)
+            frame = segment.data
+        elif orientation is None and _is_exif(segment):
+            orientation = exif.orientation(segment.data)
+        scans += segment.marker == jpeg.SOS
     if frame is None or scans == 0:
         raise CorruptImageError("is a JPEG without image data")
     return ImageHeader(
@@ -144,39 +136,17 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     )
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every marker that is not for restarts, with its segment, up to the end of the image.
-
-    It must see what a decoder sees, or scans could hide where only the decoder looks.
-    """
-    position, scanned = 2, False
-    for _ in range(_MAX_SEGMENTS):
-        match = _JPEG_MARKER.search(data, position)
-        if match is None:
-            raise CorruptImageError("is a JPEG that is cut short")
-        marker = match[1][0]
-        # Between segments only fill may come; after a scan's header comes its data.
-        stray = not scanned and data[position : match.start()].strip(b"\xff")
-        if stray or marker in _JPEG_RESERVED:
-            raise CorruptImageError("is a JPEG with a damaged header")
-        position = match.end()
-        if marker not in _JPEG_STANDALONE:
-            length = int.from_bytes(data[position : position + 2], "big")
-            if length < 2 or position + length > len(data):  # noqa: PLR2004 - it counts itself
-                raise CorruptImageError("is a JPEG that is cut short")
-            yield marker, data[position + 2 : position + length]
-            position += length
-        if marker == _JPEG_EOI:
-            return
-        scanned = scanned or marker == _JPEG_SOS
-    raise ImageLimitError(f"is a JPEG of more than {_MAX_SEGMENTS} segments")
+def _is_exif(segment: jpeg.Segment) -> bool:
+    return segment.marker == jpeg.APP1 and segment.data.startswith(_JPEG_EXIF_PREFIX)
 
 
-def _check_jpeg_frame(marker: int, segment: bytes) -> None:
-    """Check that a frame header (T.81 B.2.2) is whole and of a process that is decoded."""
-    if len(segment) < 6:  # noqa: PLR2004 - precision, height, width, number of components
+def _check_jpeg_frame(frame: jpeg.Segment, *, first: bool) -> None:
+    """Check that a frame header (T.81 B.2.2) is whole, of a process that is decoded, and alone."""
+    if not first:  # decoders differ in which of two sizes they believe
+        raise CorruptImageError("is a JPEG of two frames")
+    if len(frame.data) < 6:  # noqa: PLR2004 - precision, height, width, number of components
         raise CorruptImageError("is a JPEG with a damaged header")
-    if marker not in _JPEG_DECODABLE or segment[0] != _JPEG_BITS_PER_SAMPLE:
+    if frame.marker not in _JPEG_DECODABLE or frame.data[0] != _JPEG_BITS_PER_SAMPLE:
         raise UnsupportedImageError(
             "is a JPEG that is neither baseline nor progressive with 8 bits a sample"
         )
@@ -207,28 +177,31 @@ def _read_webp(data: bytes) -> ImageHeader:
     end = int.from_bytes(data[4:8], "little") + 8
     if end > len(data) or end < 30:  # noqa: PLR2004 - the largest of the headers below
         raise CorruptImageError("is a WebP that is cut short")
-    kind = data[12:16]
+    kind, plain = data[12:16], True
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
+        plain = not data[20] & (_VP8X_ALPHA | _VP8X_ANIMATION)
     elif kind == b"VP8L" and data[20] == _VP8L_SIGNATURE:
         bits = int.from_bytes(data[21:25], "little")
         width, height = (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+        plain = not bits & _VP8L_ALPHA
     elif kind == b"VP8 " and data[23:26] == _VP8_KEYFRAME:
         width = int.from_bytes(data[26:28], "little") & 0x3FFF
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
     else:
         raise CorruptImageError("is a WebP with a damaged header")
-    return ImageHeader(ImageFormat.WEBP, width, height, _webp_orientation(data[:end]))
+    orientation = _webp_orientation(data[:end])
+    return ImageHeader(ImageFormat.WEBP, width, height, orientation, plain=plain)
 
 
 def _webp_orientation(data: bytes) -> int:
     position = 12
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(_MAX_CHUNKS):
         size = int.from_bytes(data[position + 4 : position + 8], "little")
         if data[position : position + 4] == b"EXIF":
             return exif.orientation(data[position + 8 : position + 8 + size])
         position += 8 + size + size % 2
         if position >= len(data):
             return exif.UPRIGHT
-    raise ImageLimitError(f"is a WebP of more than {_MAX_SEGMENTS} chunks")
+    raise ImageLimitError(f"is a WebP of more than {_MAX_CHUNKS} chunks")

@@ -102,7 +102,16 @@ class DecodePool:
             self._pending -= 1
 
     async def _submit(self, prepare: Callable[[], Tensor]) -> Tensor:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, prepare)
+        # The pool keeps a cancelled job until its turn comes; the image must not wait with it.
+        waiting = [prepare]
+
+        def begin() -> Tensor:
+            return waiting.pop()()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, begin)
+        finally:
+            waiting.clear()
 
     def _prepare(self, source: ImageSource, spec: InputSpec, deadline: float) -> Tensor:
         began = time.monotonic()  # the event loop's clock

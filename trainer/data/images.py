@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from models.image_header import ImageLimits
 from models.manifest import InputSpec
-from models.preprocess import resize
+from models.preprocess import decode, preprocess
 from trainer.data.catalogue import Photo
 from trainer.data.pack import Unreadable, read_pack
 
@@ -94,7 +95,7 @@ def read_training(
     Raises:
         DataError: None of them is readable, or the cache cannot be written.
     """
-    pack = read_pack(photos, lambda image: _reduce(image, cache_side), f"train {cache_side}", cache)
+    pack = read_pack(photos, lambda data: _reduced(data, cache_side), f"train {cache_side}", cache)
     return TrainingImages(
         images=pack,
         labels=torch.tensor([photo.label for photo in pack.photos]),
@@ -118,7 +119,7 @@ def read_evaluation(
         DataError: None of them is readable, or the cache cannot be written.
     """
     kind = f"evaluate {spec.model_dump_json()}"
-    pack = read_pack(photos, lambda image: resize(image, spec), kind, cache)
+    pack = read_pack(photos, lambda data: preprocess(data, spec, ImageLimits()), kind, cache)
     return EvaluationImages(
         inputs=pack.stacked(),
         labels=torch.tensor([photo.label for photo in pack.photos]),
@@ -143,7 +144,8 @@ def fingerprint(digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
-def _reduce(image: Tensor, side: int) -> Tensor:
+def _reduced(data: bytes, side: int) -> Tensor:
+    image = decode(data, ImageLimits(), side)
     _, height, width = image.shape
     scale = side / min(height, width)
     if scale >= 1:

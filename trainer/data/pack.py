@@ -23,14 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ImageError
-from models.image_header import ImageLimits
-from models.preprocess import decode
 from trainer.beside import file_beside
 from trainer.data.catalogue import Photo
 from trainer.errors import DataError
 from trainer.terminal import track
 
-_FORMAT = 1
+_FORMAT = 2  # changes with the pixels that a photo gives
 _AHEAD = 64  # decoded photos that may wait to be written
 
 
@@ -110,14 +108,14 @@ class Pack(Sequence[Tensor]):
 
 
 def read_pack(
-    photos: Sequence[Photo], shape: Callable[[Tensor], Tensor], kind: str, cache: Path | None
+    photos: Sequence[Photo], prepare: Callable[[bytes], Tensor], kind: str, cache: Path | None
 ) -> Pack:
     """Decode ``photos``, or map the pack of an earlier run.
 
     Args:
         photos: What to read.
-        shape: From a decoded photo, uint8 [3, h, w], to what is kept of it.
-        kind: Says what ``shape`` does; part of the pack's name.
+        prepare: From a photo's file to what is kept of it, uint8 [3, h, w].
+        kind: Says what ``prepare`` does; part of the pack's name.
         cache: Where packs are kept; in memory alone where it is not given.
 
     Raises:
@@ -125,12 +123,12 @@ def read_pack(
     """
     if cache is None:
         pixels = BytesIO()
-        index = _fill(photos, shape, pixels)
+        index = _fill(photos, prepare, pixels)
         return _pack(photos, index, np.frombuffer(pixels.getbuffer(), np.uint8))
     base = cache / _name(photos, kind)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return _read(photos, shape, base.with_suffix(".pixels"), base.with_suffix(".npz"))
+        return _read(photos, prepare, base.with_suffix(".pixels"), base.with_suffix(".npz"))
     except OSError as error:
         raise DataError(
             f"decoded photos cannot be kept in {cache}: {error.strerror}; --cache names another"
@@ -140,14 +138,14 @@ def read_pack(
 
 def _read(
     photos: Sequence[Photo],
-    shape: Callable[[Tensor], Tensor],
+    prepare: Callable[[bytes], Tensor],
     pixels_path: Path,
     index_path: Path,
 ) -> Pack:
     index = _load_index(index_path, pixels_path)
     if index is None:
         with file_beside(pixels_path) as file:
-            index = _fill(photos, shape, file)
+            index = _fill(photos, prepare, file)
         if index.lasting:
             _save_index(index, index_path, pixels_path)
     return _pack(photos, index, _map(pixels_path) if len(index.kept) else np.empty(0, np.uint8))
@@ -172,11 +170,11 @@ def _pack(photos: Sequence[Photo], index: _Index, pixels: NDArray[np.uint8]) -> 
     )
 
 
-def _fill(photos: Sequence[Photo], shape: Callable[[Tensor], Tensor], file: IO[bytes]) -> _Index:
+def _fill(photos: Sequence[Photo], prepare: Callable[[bytes], Tensor], file: IO[bytes]) -> _Index:
     """Write the pixels of each photo to ``file``; say where each lies."""
     kept, shapes, digests, unreadable = [], [], [], []
     lasting = True
-    for at, outcome in enumerate(track(_decoded(photos, shape), len(photos), "reading photos")):
+    for at, outcome in enumerate(track(_decoded(photos, prepare), len(photos), "reading photos")):
         match outcome:
             case OSError():
                 unreadable.append((at, f"cannot be read: {outcome.strerror}"))
@@ -233,22 +231,22 @@ _Outcome = tuple[Tensor, str] | OSError | ImageError
 """The kept image and the file's digest, or why there is none."""
 
 
-def _decoded(photos: Sequence[Photo], shape: Callable[[Tensor], Tensor]) -> Iterator[_Outcome]:
+def _decoded(photos: Sequence[Photo], prepare: Callable[[bytes], Tensor]) -> Iterator[_Outcome]:
     """Decode on every core, in order, a bounded number ahead."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = iter(photos)
         running: list[Future[_Outcome]] = [
-            pool.submit(_decode, photo, shape) for photo in islice(waiting, _AHEAD)
+            pool.submit(_decode, photo, prepare) for photo in islice(waiting, _AHEAD)
         ]
         while running:
             yield running.pop(0).result()
-            running += [pool.submit(_decode, photo, shape) for photo in islice(waiting, 1)]
+            running += [pool.submit(_decode, photo, prepare) for photo in islice(waiting, 1)]
 
 
-def _decode(photo: Photo, shape: Callable[[Tensor], Tensor]) -> _Outcome:
+def _decode(photo: Photo, prepare: Callable[[bytes], Tensor]) -> _Outcome:
     try:
         data = photo.path.read_bytes()
-        return shape(decode(data, ImageLimits())), hashlib.sha256(data).hexdigest()
+        return prepare(data), hashlib.sha256(data).hexdigest()
     except (OSError, ImageError) as error:
         return error
 

@@ -28,6 +28,12 @@ def jpeg():
     return images.encode(images.photo(), "JPEG", quality=90)
 
 
+def jpeg_frame(data):
+    """What a baseline JPEG's frame header holds."""
+    start = data.index(b"\xff\xc0")
+    return data[start + 4 : start + 19]
+
+
 def progressive():
     return images.encode(images.photo(), "JPEG", progressive=True)
 
@@ -76,7 +82,7 @@ LIMIT = {
     "jpeg of 1000 scans": lambda: images.jpeg_of_scans(1000),
     "jpeg of 51 scans": lambda: images.jpeg_of_scans(51),
     "jpeg of empty segments": lambda: images.jpeg_with(b"\xff\xe3\0\2" * 70_000, jpeg()),
-    "jpeg of start markers": lambda: b"\xff\xd8" * 70_000,
+    "jpeg of markers alone": lambda: b"\xff\xd8" + b"\xff\x01" * 70_000,
     "one-bit png 20000 square": lambda: images.one_bit_png(20_000, 20_000),
     "png of 169 megapixels": lambda: images.one_bit_png(13_000, 13_000),
     "png 60000 square": lambda: images.png_claiming(60_000, 60_000),
@@ -95,6 +101,14 @@ CORRUPT = {
     "soi and eoi": lambda: b"\xff\xd8\xff\xd9",
     "jpeg without scans": lambda: jpeg()[: jpeg().index(b"\xff\xda")] + b"\xff\xd9",
     "jpeg without frame": lambda: b"\xff\xd8" + images.jpeg_last_scan(jpeg()) + b"\xff\xd9",
+    "jpeg of start markers": lambda: b"\xff\xd8" * 70_000,
+    "jpeg of two starts": lambda: images.jpeg_with(b"\xff\xd8", jpeg()),
+    "jpeg of two frames": lambda: images.jpeg_with(
+        images.jpeg_segment(0xC0, jpeg_frame(jpeg())), jpeg()
+    ),
+    "jpeg with a frame behind its scan": lambda: (
+        jpeg()[:-2] + images.jpeg_segment(0xC0, jpeg_frame(jpeg())) + jpeg()[-2:]
+    ),
     "jpeg of no height": lambda: images.jpeg_claiming(48, 0),
     "jpeg of no width": lambda: images.jpeg_claiming(0, 48),
     "jpeg with a short frame": lambda: images.jpeg_with(
@@ -215,6 +229,15 @@ def test_png_headers(mode, depth):
 def test_webp_headers(options):
     data = images.encode(images.photo(), "WEBP", **options)
     assert read_header(data, LIMITS) == ImageHeader(ImageFormat.WEBP, 48, 32)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_that_is_transparent_or_moves_is_not_plain(lossless):
+    clear = images.photo(mode="RGBA")
+    clear.putalpha(images.Image.linear_gradient("L").resize(clear.size))
+    data = images.encode(clear, "WEBP", lossless=lossless)
+    assert not read_header(data, LIMITS).plain
+    assert not read_header(images.animated_webp(), LIMITS).plain
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])

@@ -330,19 +330,21 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("short_side", [None, 1])
 @pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN.keys())
-def test_what_the_decoder_refuses_is_corrupt(make):
+def test_what_the_decoder_refuses_is_corrupt(make, short_side):
     with pytest.raises(CorruptImageError):
-        decode(make(), LIMITS)
+        decode(make(), LIMITS, short_side)
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
 def test_a_size_that_was_not_checked_is_not_decoded(monkeypatch, image_format):
-    data = images.encode(images.photo(), image_format)
+    mode = "RGB" if image_format == "JPEG" else "RGBA"
+    data = images.encode(images.photo(mode=mode), image_format)
     header = dataclasses.replace(read_header(data, LIMITS), width=47)
     monkeypatch.setattr(ImageFile, "load", lambda *_: pytest.fail("decoded"))
     with pytest.raises(CorruptImageError, match="two sizes"):
-        preprocess_module._decode(data, header)
+        preprocess_module._decode(data, header, 2)
 
 
 def test_the_limits_are_the_callers():
@@ -455,9 +457,100 @@ def test_resize_does_not_depend_on_the_memory_layout():
     assert torch.equal(resize(image, spec()), resize(image.contiguous(), spec()))
 
 
-def test_preprocess_is_decode_then_resize():
-    data = jpeg()
-    assert torch.equal(preprocess(data, spec(), LIMITS), resize(decode(data, LIMITS), spec()))
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_preprocess_is_decode_then_resize(image_format, orientation):
+    exif = b"Exif\0\0" + images.exif(orientation)
+    data = images.encode(images.photo(49, 34), image_format, exif=exif)  # an odd pixel beside
+    found = preprocess(data, spec(side=20), LIMITS)
+    expected = resize(decode(data, LIMITS), spec(side=20))
+    assert found.is_contiguous()
+    assert (found.int() - expected.int()).abs().max() <= 1  # it turns after rounding
+
+
+SHORT_SIDE = 4  # of 32: decoded at a quarter, where there is a choice
+
+
+def quarter(data):
+    """Means of 4 x 4 pixels of the whole, upright image, [h, w, 3]."""
+    whole = reference(data).astype(float)
+    height, width, _ = whole.shape
+    return whole.reshape(height // 4, 4, width // 4, 4, 3).mean(axis=(1, 3))
+
+
+def assert_is_a_quarter(data, tolerance):
+    found = decode(data, LIMITS, SHORT_SIDE)
+    assert found.dtype == torch.uint8
+    expected = quarter(data)
+    assert found.shape == (3, *expected.shape[:2])
+    difference = np.abs(found.permute(1, 2, 0).numpy() - expected)
+    assert difference.max() <= tolerance
+    assert difference.mean() <= tolerance / 2
+
+
+SCALED_JPEGS = {name: make for name, make in JPEGS.items() if name not in ("1 x 1", "1 x 17")}
+
+
+@pytest.mark.parametrize("make", SCALED_JPEGS.values(), ids=SCALED_JPEGS.keys())
+def test_a_large_jpeg_is_decoded_at_a_quarter(make):
+    assert_is_a_quarter(make(), tolerance=8)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_a_scaled_image(image_format, orientation):
+    exif = b"Exif\0\0" + images.exif(orientation)
+    assert_is_a_quarter(images.encode(images.photo(), image_format, exif=exif), tolerance=8)
+
+
+@pytest.mark.parametrize(
+    "name", ["png rgb", "png grey and alpha", "png palette with alpha", "webp lossless with alpha"]
+)
+def test_other_images_are_scaled_after_compositing(name):
+    assert_is_a_quarter(OTHERS[name](), tolerance=1)
+
+
+@pytest.mark.parametrize(
+    ("short_side", "size"),
+    [(17, (48, 32)), (16, (48, 32)), (9, (48, 32)), (8, (24, 16)), (5, (24, 16)), (4, (12, 8)),
+     (3, (12, 8)), (2, (6, 4)), (1, (6, 4)), (None, (48, 32))],
+)  # fmt: skip
+@pytest.mark.parametrize("turned", [False, True])
+def test_twice_the_short_side_is_kept(short_side, size, turned):
+    exif = b"Exif\0\0" + images.exif(6 if turned else 1)
+    _, height, width = decode(jpeg(exif=exif), LIMITS, short_side).shape
+    assert (width, height) == (size[::-1] if turned else size)
+
+
+def test_scaled_sides_are_rounded_up():
+    data = images.encode(images.photo(49, 33), "JPEG")
+    assert decode(data, LIMITS, SHORT_SIDE).shape == (3, 9, 13)
+
+
+@pytest.mark.parametrize("crop_fraction", [1.0, 0.875])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_scaling_while_decoding_changes_an_input_by_no_more_than_resampling(
+    image_format, crop_fraction
+):
+    data = images.encode(images.photo(651, 483), image_format)  # sides that 8 does not divide
+    small = spec(side=24, crop_fraction=crop_fraction)
+    found = preprocess(data, small, LIMITS).int()
+    difference = (found - resize(decode(data, LIMITS), small).int()).abs().float()
+    assert difference.max() <= 6
+    assert difference.mean() <= 1
+
+
+def test_what_is_in_a_jpeg_beside_the_picture_does_no_harm_when_scaled():
+    plain = jpeg()
+    beside = [
+        images.jpeg_exif(images.noise(300)),
+        images.jpeg_segment(0xE2, b"ICC_PROFILE\0\1\1" + images.noise(300)),
+        images.jpeg_segment(0xE2, b"MPF\0" + images.noise(300)),
+        images.jpeg_segment(0xED, b"Photoshop 3.0\08BIM" + images.noise(300)),
+        images.jpeg_segment(0xFE, b"\xff\xd9 not the end"),
+    ]
+    found = decode(images.jpeg_with(b"".join(beside), plain), LIMITS, SHORT_SIDE)
+    assert torch.equal(found, decode(plain, LIMITS, SHORT_SIDE))
 
 
 SEEDS = {
@@ -467,7 +560,8 @@ SEEDS = {
     "png": lambda: images.encode(images.photo(), "PNG", exif=images.exif(6)),
     "palette png": lambda: palette(transparency=bytes(range(0, 256, 16))),
     "apng": images.apng,
-    "webp": lambda: images.encode(transparent("RGBA"), "WEBP"),
+    "webp": lambda: images.encode(images.photo(), "WEBP"),
+    "transparent webp": lambda: images.encode(transparent("RGBA"), "WEBP"),
     "lossless webp": lambda: images.encode(images.photo(), "WEBP", lossless=True),
     "animated webp": images.animated_webp,
 }
@@ -490,9 +584,9 @@ def damaged(draw, data):
     return bytes(broken)
 
 
-def decode_or_refuse(data):
+def decode_or_refuse(data, short_side):
     try:
-        image = decode(data, SMALL)
+        image = decode(data, SMALL, short_side)
     except ImageError:
         return
     assert image.dtype == torch.uint8
@@ -500,11 +594,12 @@ def decode_or_refuse(data):
     assert 0 < image.shape[1] * image.shape[2] <= SMALL.max_pixels
 
 
+@pytest.mark.parametrize("short_side", [None, SHORT_SIDE])
 @pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS.keys())
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(draw=st.data())
-def test_damaged_images_decode_or_are_refused(seed, draw):
+def test_damaged_images_decode_or_are_refused(seed, short_side, draw):
     data = draw.draw(damaged(seed()))
-    decode_or_refuse(data)
+    decode_or_refuse(data, short_side)
     if data.startswith(images.PNG_SIGNATURE):
-        decode_or_refuse(images.png_resealed(data))
+        decode_or_refuse(images.png_resealed(data), short_side)
