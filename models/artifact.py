@@ -5,27 +5,30 @@ those same bytes are opened, so nobody can swap a file in between.
 """
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from models import torchscript
+from models import signature, torchscript
 from models.errors import IntegrityError, ManifestError
+from models.exported import open_twin
 from models.files import read_regular
 from models.golden import GoldenSamples, load_golden
-from models.inflation import check_inflation
 from models.manifest import (
     CHANNELS,
     GOLDEN_NAME,
     MANIFEST_NAME,
     MODEL_NAME,
+    NOVELTY_NAME,
     TWIN_NAME,
     Manifest,
     parse_manifest,
     read_manifest_bytes,
 )
+from models.novelty import NoveltyScore, load_centroids
+from models.signature import MAX_SIGNATURE_BYTES, SIGNATURE_NAME
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Artifact:
     _model: bytes
     _golden: bytes
     _twin: bytes | None = None
+    _novelty: bytes | None = None
 
     def module(self) -> torch.jit.ScriptModule:
         """The scripted module: fp32, unfrozen, in eval mode, on the CPU.
@@ -62,13 +66,37 @@ class Artifact:
         Raises:
             IntegrityError: The file is no exported program.
         """
-        if self._twin is None:
+        return None if self._twin is None else open_twin(self._twin)
+
+    @property
+    def twin(self) -> bytes | None:
+        """The verified file of :meth:`exported_program`; None where the artifact has none."""
+        return self._twin
+
+    def centroids(self) -> Tensor | None:
+        """Each class's mean features, float32 [classes, c]; None where the artifact has none.
+
+        Raises:
+            IntegrityError: They cannot be read or do not fit the manifest.
+        """
+        if self._novelty is None:
             return None
-        check_inflation(self._twin, TWIN_NAME)
-        try:
-            return torch.export.load(io.BytesIO(self._twin))
-        except Exception as error:  # damage raises many kinds
-            raise IntegrityError(f"{TWIN_NAME} is not an exported program") from error
+        return load_centroids(self._novelty, classes=len(self.manifest.labels))
+
+    def novelty_score(self, device: torch.device) -> NoveltyScore | None:
+        """What tells images unlike the training images; None where the artifact says nothing of it.
+
+        Raises:
+            IntegrityError: The centroids cannot be read or do not fit the manifest.
+        """
+        if self.manifest.novelty is None:
+            return None
+        centroids = self.centroids()
+        return NoveltyScore(
+            self.manifest.novelty.method,
+            self.manifest.calibration.temperature,
+            centroids.to(device) if centroids is not None else None,
+        )
 
     def golden(self) -> GoldenSamples:
         """The golden samples.
@@ -90,16 +118,20 @@ class Artifact:
         return samples
 
 
-def read_artifact(folder: Path, *, staged: bool = False) -> Artifact:
+def read_artifact(
+    folder: Path, *, staged: bool = False, public_key: Path | None = None
+) -> Artifact:
     """Verify every file of ``folder`` against its manifest and read what is needed to serve.
 
     Args:
         folder: ``<model>/<version>``.
         staged: The folder has not got its final name yet.
+        public_key: PEM of whom to trust; given: the artifact must be signed by it.
 
     Raises:
         ManifestError: The manifest is missing or invalid.
-        IntegrityError: A file is missing, unlisted, a link, too long or short, or altered.
+        IntegrityError: A file is missing, unlisted, a link, too long or short, or altered, or
+            the signature is missing or another's.
     """
     manifest_bytes = read_manifest_bytes(folder)
     manifest = parse_manifest(manifest_bytes)
@@ -109,14 +141,27 @@ def read_artifact(folder: Path, *, staged: bool = False) -> Artifact:
             f"manifest is of {manifest.name} version {manifest.version};"
             f" the folder is {folder.parent.name}/{folder.name}"
         )
-    return _verified(folder, manifest, manifest_bytes)
+    files = _verified(folder, manifest)
+    if public_key is not None:
+        signed = read_regular(folder / SIGNATURE_NAME, MAX_SIGNATURE_BYTES)
+        signature.verify({MANIFEST_NAME: manifest_bytes, **files}, signed, public_key)
+    digest = hashlib.sha256(manifest_bytes).hexdigest()
+    return Artifact(
+        manifest,
+        digest,
+        files[MODEL_NAME],
+        files[GOLDEN_NAME],
+        files.get(TWIN_NAME),
+        files.get(NOVELTY_NAME),
+    )
 
 
-def _verified(folder: Path, manifest: Manifest, manifest_bytes: bytes) -> Artifact:
-    unlisted = _names(folder) - {MANIFEST_NAME, *manifest.files}
+def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Every file that the manifest lists, read once."""
+    unlisted = _names(folder) - {MANIFEST_NAME, SIGNATURE_NAME, *manifest.files}
     if unlisted:
         raise IntegrityError(f"unlisted files: {', '.join(sorted(unlisted))}")
-    kept: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for name, entry in manifest.files.items():
         content = read_regular(folder / name, entry.size_bytes)
         if len(content) != entry.size_bytes:
@@ -125,10 +170,8 @@ def _verified(folder: Path, manifest: Manifest, manifest_bytes: bytes) -> Artifa
             )
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise IntegrityError(f"{name} differs from its SHA-256 digest")
-        if name in (MODEL_NAME, GOLDEN_NAME, TWIN_NAME):
-            kept[name] = content
-    digest = hashlib.sha256(manifest_bytes).hexdigest()
-    return Artifact(manifest, digest, kept[MODEL_NAME], kept[GOLDEN_NAME], kept.get(TWIN_NAME))
+        files[name] = content
+    return files
 
 
 def _names(folder: Path) -> set[str]:

@@ -33,11 +33,13 @@ class ImageLimits:
         max_aspect_ratio: Long side over short side.
         max_scans: Scans of a progressive JPEG. Each one costs a pass over the image;
             encoders write about ten.
+        max_frames: Frames of an animation, of which the first is decoded.
     """
 
     max_pixels: int = 50_000_000
     max_aspect_ratio: float = 100.0
     max_scans: int = 50
+    max_frames: int = 1000
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ImageHeader:
         scans: Scans of a JPEG; 1 otherwise.
         bit_depth: Bits of a sample in the file.
         plain: False for a WebP that is transparent or moves.
+        frames: Frames of an animation; 1 otherwise.
     """
 
     format: ImageFormat
@@ -61,6 +64,7 @@ class ImageHeader:
     scans: int = 1
     bit_depth: int = 8
     plain: bool = True
+    frames: int = 1
 
 
 _MAX_CHUNKS = 65_536  # walking them takes well under 0.1 s
@@ -91,6 +95,10 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     check_size(header.width, header.height, limits)
     if header.scans > limits.max_scans:
         raise ImageLimitError(f"has {header.scans} scans; at most {limits.max_scans} are allowed")
+    if header.frames > limits.max_frames:
+        raise ImageLimitError(
+            f"has {header.frames} frames; at most {limits.max_frames} are allowed"
+        )
     return header
 
 
@@ -157,19 +165,21 @@ def _read_png(data: bytes) -> ImageHeader:
     first = next(chunks)
     if first.kind != b"IHDR" or len(first.data) != 13 or not first.intact:  # noqa: PLR2004
         raise CorruptImageError("is a PNG with a damaged header")
-    orientation = exif.UPRIGHT
+    orientation, frames = exif.UPRIGHT, 0
     for chunk in chunks:
         # A second header would change the size behind our back.
         if chunk.critical and (chunk.kind == b"IHDR" or not chunk.intact):
             raise CorruptImageError("is a PNG with a damaged chunk")
         if chunk.kind == b"eXIf" and chunk.intact:
             orientation = exif.orientation(bytes(chunk.data))
+        frames += chunk.kind == b"fcTL"
     return ImageHeader(
         ImageFormat.PNG,
         width=int.from_bytes(first.data[:4], "big"),
         height=int.from_bytes(first.data[4:8], "big"),
         orientation=orientation,
         bit_depth=first.data[8],
+        frames=max(1, frames),
     )
 
 
@@ -191,17 +201,23 @@ def _read_webp(data: bytes) -> ImageHeader:
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
     else:
         raise CorruptImageError("is a WebP with a damaged header")
-    orientation = _webp_orientation(data[:end])
-    return ImageHeader(ImageFormat.WEBP, width, height, orientation, plain=plain)
+    orientation, frames = _webp_extras(data[:end])
+    return ImageHeader(
+        ImageFormat.WEBP, width, height, orientation, plain=plain, frames=max(1, frames)
+    )
 
 
-def _webp_orientation(data: bytes) -> int:
-    position = 12
+def _webp_extras(data: bytes) -> tuple[int, int]:
+    """Orientation, by the first EXIF block, and frames."""
+    position, frames = 12, 0
+    orientation: int | None = None
     for _ in range(_MAX_CHUNKS):
         size = int.from_bytes(data[position + 4 : position + 8], "little")
-        if data[position : position + 4] == b"EXIF":
-            return exif.orientation(data[position + 8 : position + 8 + size])
+        kind = data[position : position + 4]
+        if kind == b"EXIF" and orientation is None:
+            orientation = exif.orientation(data[position + 8 : position + 8 + size])
+        frames += kind == b"ANMF"
         position += 8 + size + size % 2
         if position >= len(data):
-            return exif.UPRIGHT
+            return orientation or exif.UPRIGHT, frames
     raise ImageLimitError(f"is a WebP of more than {_MAX_CHUNKS} chunks")

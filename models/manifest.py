@@ -24,6 +24,7 @@ MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.pt"
 TWIN_NAME = "model.pt2"
 GOLDEN_NAME = "golden.npz"
+NOVELTY_NAME = "novelty.npz"
 CHANNELS = 3
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -52,6 +53,13 @@ class Label(_Frozen):
 
     id: str = Field(min_length=1, max_length=128)
     display_name: str = Field(min_length=1, max_length=128)
+
+
+class NoveltyMethod(StrEnum):
+    """What tells an image that is like none of the training images."""
+
+    FEATURE_DISTANCE = "feature_distance"  # cosine distance to the nearest class's mean features
+    ENERGY = "energy"  # of the logits (Liu et al., arXiv 2010.03759)
 
 
 class InputSpec(_Frozen):
@@ -96,10 +104,66 @@ class Metrics(_Frozen):
     expected_calibration_error: Share
 
 
+class Abstain(_Frozen):
+    """From which best score on the model's answers have a stated risk.
+
+    Attributes:
+        threshold: Answers with a smaller best score are better left to a person.
+        risk: Share of the other answers that are wrong, at most.
+        confidence: Probability that this holds of new photos like the held-out ones.
+        coverage: Share of the held-out photos that are answered.
+    """
+
+    threshold: Share
+    risk: Share
+    confidence: Share
+    coverage: Share
+
+
+class PredictionSets(_Frozen):
+    """Sets of labels that hold the true one with a stated probability (split conformal).
+
+    Attributes:
+        coverage: That probability.
+        least_score: A label with at least this score is in the set.
+    """
+
+    coverage: Annotated[float, Field(gt=0.0, lt=1.0)]
+    least_score: Share
+
+
 class Calibration(_Frozen):
-    """How logits become scores: softmax(logits / temperature) (Guo et al. 2017)."""
+    """How logits become scores and what may be said of them.
+
+    Attributes:
+        temperature: softmax(logits / temperature) are the scores (Guo et al. 2017).
+        abstain: When not to answer; None where no threshold could be found.
+        prediction_sets: By coverage; empty in artifacts of earlier releases.
+    """
 
     temperature: Positive = 1.0
+    abstain: Abstain | None = None
+    prediction_sets: tuple[PredictionSets, ...] = ()
+
+
+class Novelty(_Frozen):
+    """When an image is like none that the model learned from; see ``models.novelty``.
+
+    Attributes:
+        method: How the novelty score is computed.
+        threshold: Images with a larger one are novel.
+        expected_share: Share of ordinary held-out images above it.
+        others: How many images of other things it was tried on.
+        auroc: Area under the ROC curve of telling those from held-out images; None without any.
+        detected_share: Share of those above the threshold; None without any.
+    """
+
+    method: NoveltyMethod
+    threshold: Finite
+    expected_share: Share
+    others: int = Field(default=0, ge=0)
+    auroc: Share | None = None
+    detected_share: Share | None = None
 
 
 class Golden(_Frozen):
@@ -142,12 +206,20 @@ class Reference(_Frozen):
         best_score: The best label's score, after calibration.
         brightness: Mean of all pixels and channels of the input, 0 to 255.
         labels: Share of images that were given each label, in the order of the labels.
+        contrast: Standard deviation of all pixels and channels of the input, 0 to 128.
+        saturation: Mean over the pixels of their largest less their smallest channel, 0 to 255.
+        detail: Mean difference of neighbouring pixels in a row, over the contrast, 0 to 2.
+        novelty: The novelty score.
     """
 
     images: int = Field(ge=1)
     best_score: Histogram
     brightness: Histogram
     labels: tuple[Share, ...]
+    contrast: Histogram | None = None
+    saturation: Histogram | None = None
+    detail: Histogram | None = None
+    novelty: Histogram | None = None
 
 
 class FileEntry(_Frozen):
@@ -175,6 +247,7 @@ class Manifest(_Frozen):
         reference: Distributions on held-out images that traffic can be held against.
         forced: Why it was published although it failed a gate.
         calibration: From logits to scores.
+        novelty: When an image is like none of the training images.
         golden: Samples that a loaded module must reproduce.
         data_fingerprint: SHA-256 over the training images' digests.
         recipe: The resolved recipe, as it was run.
@@ -196,6 +269,7 @@ class Manifest(_Frozen):
     reference: Reference | None = None
     forced: str | None = None
     calibration: Calibration
+    novelty: Novelty | None = None
     golden: Golden
     data_fingerprint: str = Field(pattern=_SHA256_PATTERN)
     recipe: dict[str, object]
@@ -213,8 +287,11 @@ class Manifest(_Frozen):
         per_label = [self.class_recalls, self.reference.labels if self.reference else ()]
         if any(len(values) not in (0, len(ids)) for values in per_label):
             raise ValueError("class_recalls and reference.labels must have one entry per label")
-        if MANIFEST_NAME in self.files:
-            raise ValueError("files: the manifest cannot list itself")
+        by_features = self.novelty and self.novelty.method is NoveltyMethod.FEATURE_DISTANCE
+        if by_features and NOVELTY_NAME not in self.files:
+            raise ValueError(f"files: {NOVELTY_NAME} must be listed")
+        if {MANIFEST_NAME, "model.sig"} & self.files.keys():
+            raise ValueError("files: the manifest cannot list itself, nor its signature")
         return self
 
 

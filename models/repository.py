@@ -10,6 +10,7 @@ what a killed one left is swept away by the next.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -29,9 +30,13 @@ _LOCK_NAME = ".lock"
 _STAGING_PREFIX = ".staging-"
 _STAGED_NAME = "artifact"
 _MAX_LABELS_BYTES = 2**20
-_LABEL_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
+LABEL_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
+
+_MAX_FINGERPRINTED = 64
 
 Seal = Callable[[int], Manifest]
+# Of each file: name, bytes, time of change in nanoseconds, inode.
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 Check = Callable[[Path], None]
 
 
@@ -40,15 +45,17 @@ class ModelRepository:
 
     Args:
         root: An existing folder. Everything read or written lies under it.
+        public_key: PEM of whom to trust; given: only what is signed by it is read.
 
     Raises:
         RepositoryError: ``root`` is not a folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, public_key: Path | None = None) -> None:
         if not root.is_dir():
             raise RepositoryError(f"model repository {root} is not a folder")
         self.root = root.resolve()
+        self._public_key = public_key
 
     def models(self) -> list[str]:
         """Names of the models that have at least one version, sorted.
@@ -86,7 +93,7 @@ class ModelRepository:
         versions = _versions(folder)
         for label, version in labels.items():
             known = type(version) is int and version in versions
-            if not re.fullmatch(_LABEL_PATTERN, label) or not known:
+            if not re.fullmatch(LABEL_PATTERN, label) or not known:
                 raise RepositoryError(f"{path}: {label!r} must point to a version of {versions}")
         return labels
 
@@ -99,9 +106,51 @@ class ModelRepository:
         """
         if version not in self.versions(model):
             raise RepositoryError(f"model {model} has no version {version}")
-        return read_artifact(self._model_folder(model) / str(version))
+        return read_artifact(self._model_folder(model) / str(version), public_key=self._public_key)
 
-    def publish(self, model: str, build: Callable[[Path], Seal], check: Check) -> int:
+    def fingerprint(self, model: str, version: int) -> Fingerprint:
+        """What tells one state of a version's files from another without reading them.
+
+        Of at most 64 files, which is more than an artifact has. Empty where there is no folder.
+
+        Raises:
+            RepositoryError: ``model`` is not a valid name.
+        """
+        folder = self._model_folder(model) / str(version)
+        facts = []
+        try:
+            paths = sorted(itertools.islice(folder.iterdir(), _MAX_FINGERPRINTED))
+            for path in paths:
+                status = path.lstat()
+                facts.append((path.name, status.st_size, status.st_ctime_ns, status.st_ino))
+        except OSError:  # it is going, or nobody may look into it: that is a state, too
+            facts.append(("", 0, 0, 0))
+        return tuple(facts)
+
+    def misplaced(self, model: str) -> dict[int, str]:
+        """What has a version's name and is none, with the reason.
+
+        Raises:
+            RepositoryError: ``model`` is not a valid name, or its folder cannot be listed.
+        """
+        folder = self._model_folder(model)
+        if not _is_folder(folder):
+            return {}
+        numbers = (name for name in _names(folder) if re.fullmatch(VERSION_PATTERN, name))
+        paths = (folder / name for name in numbers if not name.startswith("0"))
+        return {
+            int(path.name): f"{path.name} is {'a link' if path.is_symlink() else 'no folder'}"
+            for path in paths
+            if not _is_folder(path)
+        }
+
+    def publish(
+        self,
+        model: str,
+        build: Callable[[Path], Seal],
+        check: Check,
+        sign: Callable[[Path], None] | None = None,
+    ) -> int:
         """Publish a new version of ``model`` atomically.
 
         Args:
@@ -109,6 +158,7 @@ class ModelRepository:
             build: Writes every file but the manifest into the folder it is given and
                 returns what makes the manifest once the version is known.
             check: Raises when the staged artifact, complete, does not satisfy.
+            sign: Adds a signature to the staged artifact before it is checked.
 
         Returns:
             The new version: one more than the highest, or 1.
@@ -133,6 +183,8 @@ class ModelRepository:
                     (staging / MANIFEST_NAME).write_text(
                         manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
                     )
+                if sign is not None:
+                    sign(staging)
                 check(staging)
                 with _writing(folder):
                     _commit(staging, folder / str(version))

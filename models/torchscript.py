@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.errors import IntegrityError
 from models.inflation import check_inflation
@@ -60,6 +60,36 @@ def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.ji
     with _without_deprecation():
         frozen: torch.jit.ScriptModule = torch.jit.freeze(module, preserved_attrs=list(keep))
     return frozen
+
+
+class _FeaturesAndLogits(nn.Module):
+    def __init__(self, module: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.module = module
+
+    @torch.jit.export
+    def head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.module.head(features)
+        return logits
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features: Tensor = self.module.features(images)
+        return features, self.head(features)
+
+
+def freeze_both(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Freeze an artifact's module so that one pass gives its features, too.
+
+    One graph holds the weights once; frozen with ``features`` kept, there would be two.
+
+    Args:
+        module: An artifact's module in eval mode.
+
+    Returns:
+        ``forward`` takes uint8 [b, 3, h, w] and gives (features [b, c, h', w'], logits
+        float32 [b, classes]); ``head`` takes the former and gives the latter.
+    """
+    return freeze(script(_FeaturesAndLogits(module).eval()), keep=["head"])
 
 
 @contextmanager
