@@ -21,6 +21,64 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Quality:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QualityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quality.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUALITY_UNSPECIFIED: _Quality.ValueType  # 0
+    """Once."""
+    QUALITY_ONCE: _Quality.ValueType  # 1
+    """Once."""
+    QUALITY_FLIP: _Quality.ValueType  # 2
+    """Twice: the image and its mirror image."""
+    QUALITY_CROPS: _Quality.ValueType  # 3
+    """Four times: those, and both of its middle, enlarged."""
+
+class Quality(_Quality, metaclass=_QualityEnumTypeWrapper):
+    """How often an image is looked at; scores are averaged. Each look costs what a
+    request costs.
+    """
+
+QUALITY_UNSPECIFIED: Quality.ValueType  # 0
+"""Once."""
+QUALITY_ONCE: Quality.ValueType  # 1
+"""Once."""
+QUALITY_FLIP: Quality.ValueType  # 2
+"""Twice: the image and its mirror image."""
+QUALITY_CROPS: Quality.ValueType  # 3
+"""Four times: those, and both of its middle, enlarged."""
+Global___Quality: _TypeAlias = Quality  # noqa: Y015
+
+class _ExplainMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplainMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplainMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLAIN_METHOD_UNSPECIFIED: _ExplainMethod.ValueType  # 0
+    """Grad-CAM."""
+    EXPLAIN_METHOD_GRAD_CAM: _ExplainMethod.ValueType  # 1
+    """Grad-CAM (Selvaraju et al., arXiv 1610.02391)."""
+    EXPLAIN_METHOD_GRAD_CAM_PLUS_PLUS: _ExplainMethod.ValueType  # 2
+    """Grad-CAM++ (Chattopadhay et al., arXiv 1710.11063): covers several objects
+    of one label more evenly.
+    """
+
+class ExplainMethod(_ExplainMethod, metaclass=_ExplainMethodEnumTypeWrapper):
+    """How a class-activation map is made."""
+
+EXPLAIN_METHOD_UNSPECIFIED: ExplainMethod.ValueType  # 0
+"""Grad-CAM."""
+EXPLAIN_METHOD_GRAD_CAM: ExplainMethod.ValueType  # 1
+"""Grad-CAM (Selvaraju et al., arXiv 1610.02391)."""
+EXPLAIN_METHOD_GRAD_CAM_PLUS_PLUS: ExplainMethod.ValueType  # 2
+"""Grad-CAM++ (Chattopadhay et al., arXiv 1710.11063): covers several objects
+of one label more evenly.
+"""
+Global___ExplainMethod: _TypeAlias = ExplainMethod  # noqa: Y015
+
 class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -63,6 +121,11 @@ class ClassifyRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    MAY_KEEP_IMAGE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    ROUTING_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request in the answer and in the server's logs. Printable ASCII,
     at most 128 characters. Empty: the server makes one (in a stream it is
@@ -76,6 +139,21 @@ class ClassifyRequest(_message.Message):
     """Leaves out labels with a smaller score. 0 to 1. Unset: 0."""
     priority: Global___Priority.ValueType
     """How urgent it is. Unset: normal."""
+    coverage: _builtins.float
+    """Asks for a set of labels that holds the true one with this probability, one
+    of those that the model offers: 0.9, 0.95, 0.99. Unset: no set.
+    """
+    may_keep_image: _builtins.bool
+    """Allows the server to keep the image to learn from, if it is uncertain,
+    novel or corrected. Without it no image is ever kept.
+    """
+    quality: Global___Quality.ValueType
+    """How often the image is looked at. Unset: once."""
+    routing_key: _builtins.str
+    """Requests with the same key meet the same version while one is tried out
+    (canary); a user's or session's id, for example. At most 256 bytes. Empty:
+    requests are spread evenly.
+    """
     @_builtins.property
     def model(self) -> _common_pb2.ModelSpec:
         """The model to ask. Unset: the server's default model in its default version."""
@@ -83,6 +161,10 @@ class ClassifyRequest(_message.Message):
     @_builtins.property
     def image(self) -> Global___Image:
         """The image. Required."""
+
+    @_builtins.property
+    def explain(self) -> Global___ExplainOptions:
+        """Asks where the model looked. Unset: nothing is explained."""
 
     def __init__(
         self,
@@ -93,21 +175,60 @@ class ClassifyRequest(_message.Message):
         top_k: _builtins.int | None = ...,
         min_score: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        explain: Global___ExplainOptions | None = ...,
+        coverage: _builtins.float | None = ...,
+        may_keep_image: _builtins.bool = ...,
+        quality: Global___Quality.ValueType = ...,
+        routing_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_top_k", b"_top_k", "image", b"image", "min_score", b"min_score", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_min_score", b"_min_score", "_top_k", b"_top_k", "coverage", b"coverage", "explain", b"explain", "image", b"image", "min_score", b"min_score", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_top_k", b"_top_k", "image", b"image", "min_score", b"min_score", "model", b"model", "priority", b"priority", "request_id", b"request_id", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_min_score", b"_min_score", "_top_k", b"_top_k", "coverage", b"coverage", "explain", b"explain", "image", b"image", "may_keep_image", b"may_keep_image", "min_score", b"min_score", "model", b"model", "priority", b"priority", "quality", b"quality", "request_id", b"request_id", "routing_key", b"routing_key", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__coverage: _TypeAlias = _typing.Literal["coverage"]  # noqa: Y015
+    _WhichOneofArgType__coverage: _TypeAlias = _typing.Literal["_coverage", b"_coverage"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage) -> _WhichOneofReturnType__coverage | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
 
 Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class ExplainOptions(_message.Message):
+    """What to explain and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    OVERLAY_FIELD_NUMBER: _builtins.int
+    label_id: _builtins.str
+    """The id of the label to explain, for example "cat". Empty: the best one."""
+    method: Global___ExplainMethod.ValueType
+    """How the map is made. Unset: Grad-CAM."""
+    overlay: _builtins.bool
+    """Adds the image as the model saw it, coloured by the map, as a PNG file."""
+    def __init__(
+        self,
+        *,
+        label_id: _builtins.str = ...,
+        method: Global___ExplainMethod.ValueType = ...,
+        overlay: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "method", b"method", "overlay", b"overlay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOptions: _TypeAlias = ExplainOptions  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
@@ -187,12 +308,26 @@ class ClassifyResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    ABSTAIN_FIELD_NUMBER: _builtins.int
+    PREDICTION_SET_FIELD_NUMBER: _builtins.int
+    NOVELTY_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id, or the one the server made."""
     model_name: _builtins.str
     """The model that answered."""
     model_version: _builtins.str
     """The version that answered, a decimal integer."""
+    abstain: _builtins.bool
+    """Whether the best score is too small for the risk of error that the model
+    promises (its calibration is in the manifest): a person had better decide.
+    Unset where the model promises none.
+    """
+    digest: _builtins.str
+    """SHA-256 of the artifact's manifest, in hexadecimal: names exactly what
+    answered.
+    """
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
         """Labels, best score first."""
@@ -200,6 +335,20 @@ class ClassifyResponse(_message.Message):
     @_builtins.property
     def timings(self) -> Global___Timings:
         """Where the time went on the server."""
+
+    @_builtins.property
+    def explanation(self) -> Global___Explanation:
+        """Where the model looked, if that was asked."""
+
+    @_builtins.property
+    def prediction_set(self) -> Global___PredictionSet:
+        """Labels of which the true one is one, if that was asked."""
+
+    @_builtins.property
+    def novelty(self) -> Global___Novelty:
+        """Whether the image is like those that the model learned from. Unset where
+        the model cannot tell.
+        """
 
     def __init__(
         self,
@@ -209,14 +358,304 @@ class ClassifyResponse(_message.Message):
         model_version: _builtins.str = ...,
         predictions: _abc.Iterable[Global___Prediction] | None = ...,
         timings: Global___Timings | None = ...,
+        explanation: Global___Explanation | None = ...,
+        abstain: _builtins.bool | None = ...,
+        prediction_set: Global___PredictionSet | None = ...,
+        novelty: Global___Novelty | None = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "explanation", b"explanation", "novelty", b"novelty", "prediction_set", b"prediction_set", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_name", b"model_name", "model_version", b"model_version", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "digest", b"digest", "explanation", b"explanation", "model_name", b"model_name", "model_version", b"model_version", "novelty", b"novelty", "prediction_set", b"prediction_set", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__abstain: _TypeAlias = _typing.Literal["abstain"]  # noqa: Y015
+    _WhichOneofArgType__abstain: _TypeAlias = _typing.Literal["_abstain", b"_abstain"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__abstain) -> _WhichOneofReturnType__abstain | None: ...
+
+Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+
+@_typing.final
+class PredictionSet(_message.Message):
+    """Labels of which the true one is one, with a stated probability, for images
+    like those that the model was calibrated on (split conformal prediction).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    coverage: _builtins.float
+    """That probability."""
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
+        """The labels, best score first. Empty where none is sure enough."""
+
+    def __init__(
+        self,
+        *,
+        coverage: _builtins.float = ...,
+        predictions: _abc.Iterable[Global___Prediction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "predictions", b"predictions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+Global___PredictionSet: _TypeAlias = PredictionSet  # noqa: Y015
+
+@_typing.final
+class Novelty(_message.Message):
+    """How unlike an image is to those that the model learned from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_NOVEL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    is_novel: _builtins.bool
+    """Whether the image is unlike all of them: its labels mean little."""
+    score: _builtins.float
+    """Larger is less alike; comparable within a model version only."""
+    threshold: _builtins.float
+    """From where on an image is novel: one ordinary image in twenty is."""
+    def __init__(
+        self,
+        *,
+        is_novel: _builtins.bool = ...,
+        score: _builtins.float = ...,
+        threshold: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_novel", b"is_novel", "score", b"score", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Novelty: _TypeAlias = Novelty  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """A class-activation map: which parts of the image speak for a label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    OVERLAY_PNG_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """Rows of the map."""
+    width: _builtins.int
+    """Columns of the map."""
+    overlay_png: _builtins.bytes
+    """The image as the model saw it, coloured by the map, as a PNG file, if that
+    was asked.
+    """
+    @_builtins.property
+    def prediction(self) -> Global___Prediction:
+        """The label that is explained, with its score."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The map, row by row, height * width numbers from 0 to 1, the largest 1; all 0
+        where nothing speaks for the label. It covers what the model saw of the
+        image: the central square of the size that its InputSpec names.
+        """
+
+    def __init__(
+        self,
+        *,
+        prediction: Global___Prediction | None = ...,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        overlay_png: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prediction", b"prediction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "overlay_png", b"overlay_png", "prediction", b"prediction", "values", b"values", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """One image to explain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in ClassifyRequest."""
+    priority: Global___Priority.ValueType
+    """As in ClassifyRequest."""
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelSpec:
+        """As in ClassifyRequest."""
+
+    @_builtins.property
+    def image(self) -> Global___Image:
+        """As in ClassifyRequest. Required."""
+
+    @_builtins.property
+    def explain(self) -> Global___ExplainOptions:
+        """What to explain and how. Unset: the best label, by Grad-CAM."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _common_pb2.ModelSpec | None = ...,
+        image: Global___Image | None = ...,
+        explain: Global___ExplainOptions | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "image", b"image", "model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "image", b"image", "model", b"model", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class FeedbackRequest(_message.Message):
+    """What somebody says of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LABEL_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request_id of the answer. Required."""
+    label_id: _builtins.str
+    """The id of the label that is right, at most 128 characters; it need not be
+    one of the model's. Required.
+    """
+    comment: _builtins.str
+    """Anything else, at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        label_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "label_id", b"label_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackRequest: _TypeAlias = FeedbackRequest  # noqa: Y015
+
+@_typing.final
+class GetAnswerRequest(_message.Message):
+    """Selects one answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request_id of the answer. Required."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnswerRequest: _TypeAlias = GetAnswerRequest  # noqa: Y015
+
+@_typing.final
+class GetAnswerResponse(_message.Message):
+    """One answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___ClassifyResponse:
+        """The answer, as it was given."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___ClassifyResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnswerResponse: _TypeAlias = GetAnswerResponse  # noqa: Y015
+
+@_typing.final
+class FeedbackResponse(_message.Message):
+    """What the server makes of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORRECT_FIELD_NUMBER: _builtins.int
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    correct: _builtins.bool
+    """Whether the model's best label was the right one."""
+    model_name: _builtins.str
+    """The model that had answered."""
+    model_version: _builtins.str
+    """Its version."""
+    def __init__(
+        self,
+        *,
+        correct: _builtins.bool = ...,
+        model_name: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "model_name", b"model_name", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackResponse: _TypeAlias = FeedbackResponse  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """The answer to an ExplainRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___ClassifyResponse:
+        """The answer, with its explanation."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___ClassifyResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
 
 @_typing.final
 class Prediction(_message.Message):

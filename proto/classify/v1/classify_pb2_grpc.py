@@ -54,6 +54,11 @@ class ClassifyServiceStub(object):
                 request_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.ClassifyBatchRequest.SerializeToString,
                 response_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.ClassifyBatchResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/classify.v1.ClassifyService/Explain',
+                request_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifyServiceServicer(object):
@@ -88,6 +93,14 @@ class ClassifyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Classifies one image and says where the model looked. As Classify with
+        explain set, for callers who want nothing else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +118,11 @@ def add_ClassifyServiceServicer_to_server(servicer, server):
                     servicer.ClassifyBatch,
                     request_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.ClassifyBatchRequest.FromString,
                     response_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.ClassifyBatchResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.ExplainRequest.FromString,
+                    response_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -193,6 +211,154 @@ class ClassifyService(object):
             '/classify.v1.ClassifyService/ClassifyBatch',
             proto_dot_classify_dot_v1_dot_classify__pb2.ClassifyBatchRequest.SerializeToString,
             proto_dot_classify_dot_v1_dot_classify__pb2.ClassifyBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/classify.v1.ClassifyService/Explain',
+            proto_dot_classify_dot_v1_dot_classify__pb2.ExplainRequest.SerializeToString,
+            proto_dot_classify_dot_v1_dot_classify__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class FeedbackServiceStub(object):
+    """Speaks of answers that were given. The server remembers the last ones only.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Feedback = channel.unary_unary(
+                '/classify.v1.FeedbackService/Feedback',
+                request_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.FeedbackRequest.SerializeToString,
+                response_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.FeedbackResponse.FromString,
+                _registered_method=True)
+        self.GetAnswer = channel.unary_unary(
+                '/classify.v1.FeedbackService/GetAnswer',
+                request_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.GetAnswerRequest.SerializeToString,
+                response_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.GetAnswerResponse.FromString,
+                _registered_method=True)
+
+
+class FeedbackServiceServicer(object):
+    """Speaks of answers that were given. The server remembers the last ones only.
+    """
+
+    def Feedback(self, request, context):
+        """Says what an image that was classified really shows. Counted once for each
+        answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAnswer(self, request, context):
+        """Returns an answer again, without its explanation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_FeedbackServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Feedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Feedback,
+                    request_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.FeedbackRequest.FromString,
+                    response_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.FeedbackResponse.SerializeToString,
+            ),
+            'GetAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnswer,
+                    request_deserializer=proto_dot_classify_dot_v1_dot_classify__pb2.GetAnswerRequest.FromString,
+                    response_serializer=proto_dot_classify_dot_v1_dot_classify__pb2.GetAnswerResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'classify.v1.FeedbackService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('classify.v1.FeedbackService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class FeedbackService(object):
+    """Speaks of answers that were given. The server remembers the last ones only.
+    """
+
+    @staticmethod
+    def Feedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/classify.v1.FeedbackService/Feedback',
+            proto_dot_classify_dot_v1_dot_classify__pb2.FeedbackRequest.SerializeToString,
+            proto_dot_classify_dot_v1_dot_classify__pb2.FeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/classify.v1.FeedbackService/GetAnswer',
+            proto_dot_classify_dot_v1_dot_classify__pb2.GetAnswerRequest.SerializeToString,
+            proto_dot_classify_dot_v1_dot_classify__pb2.GetAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,

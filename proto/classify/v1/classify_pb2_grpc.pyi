@@ -49,6 +49,10 @@ class ClassifyServiceStub:
     """Classifies several images in one call. A bad item has its own status and
     does not fail its neighbours.
     """
+    Explain: _grpc.UnaryUnaryMultiCallable[_classify_pb2.ExplainRequest, _classify_pb2.ExplainResponse]
+    """Classifies one image and says where the model looked. As Classify with
+    explain set, for callers who want nothing else.
+    """
 
 @_typing.type_check_only
 class ClassifyServiceAsyncStub(ClassifyServiceStub):
@@ -70,6 +74,10 @@ class ClassifyServiceAsyncStub(ClassifyServiceStub):
     ClassifyBatch: _aio.UnaryUnaryMultiCallable[_classify_pb2.ClassifyBatchRequest, _classify_pb2.ClassifyBatchResponse]  # type: ignore[assignment]
     """Classifies several images in one call. A bad item has its own status and
     does not fail its neighbours.
+    """
+    Explain: _aio.UnaryUnaryMultiCallable[_classify_pb2.ExplainRequest, _classify_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Classifies one image and says where the model looked. As Classify with
+    explain set, for callers who want nothing else.
     """
 
 class ClassifyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -109,4 +117,63 @@ class ClassifyServiceServicer(metaclass=_abc_1.ABCMeta):
         does not fail its neighbours.
         """
 
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _classify_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classify_pb2.ExplainResponse, _abc.Awaitable[_classify_pb2.ExplainResponse]]:
+        """Classifies one image and says where the model looked. As Classify with
+        explain set, for callers who want nothing else.
+        """
+
 def add_ClassifyServiceServicer_to_server(servicer: ClassifyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class FeedbackServiceStub:
+    """Speaks of answers that were given. The server remembers the last ones only."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
+    Feedback: _grpc.UnaryUnaryMultiCallable[_classify_pb2.FeedbackRequest, _classify_pb2.FeedbackResponse]
+    """Says what an image that was classified really shows. Counted once for each
+    answer.
+    """
+    GetAnswer: _grpc.UnaryUnaryMultiCallable[_classify_pb2.GetAnswerRequest, _classify_pb2.GetAnswerResponse]
+    """Returns an answer again, without its explanation."""
+
+@_typing.type_check_only
+class FeedbackServiceAsyncStub(FeedbackServiceStub):
+    """Speaks of answers that were given. The server remembers the last ones only."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Feedback: _aio.UnaryUnaryMultiCallable[_classify_pb2.FeedbackRequest, _classify_pb2.FeedbackResponse]  # type: ignore[assignment]
+    """Says what an image that was classified really shows. Counted once for each
+    answer.
+    """
+    GetAnswer: _aio.UnaryUnaryMultiCallable[_classify_pb2.GetAnswerRequest, _classify_pb2.GetAnswerResponse]  # type: ignore[assignment]
+    """Returns an answer again, without its explanation."""
+
+class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Speaks of answers that were given. The server remembers the last ones only."""
+
+    @_abc_1.abstractmethod
+    def Feedback(
+        self,
+        request: _classify_pb2.FeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classify_pb2.FeedbackResponse, _abc.Awaitable[_classify_pb2.FeedbackResponse]]:
+        """Says what an image that was classified really shows. Counted once for each
+        answer.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAnswer(
+        self,
+        request: _classify_pb2.GetAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classify_pb2.GetAnswerResponse, _abc.Awaitable[_classify_pb2.GetAnswerResponse]]:
+        """Returns an answer again, without its explanation."""
+
+def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -188,6 +188,26 @@ class Model(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LibrariesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
@@ -200,6 +220,10 @@ class Model(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    DATA_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    RECIPE_JSON_FIELD_NUMBER: _builtins.int
+    LIBRARIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     version: _builtins.str
@@ -214,6 +238,14 @@ class Model(_message.Message):
     """The network, for example "resnet9"."""
     digest: _builtins.str
     """SHA-256 of the artifact's manifest, in hexadecimal: names the exact artifact."""
+    engine: _builtins.str
+    """What computes its batches while it is READY: "torchscript", or "compiled" once the model
+    compiled on the serving host has taken over; empty otherwise.
+    """
+    data_fingerprint: _builtins.str
+    """SHA-256 over the digests of the images it was trained on, in hexadecimal."""
+    recipe_json: _builtins.str
+    """The recipe it was trained by, every key resolved, as JSON."""
     @_builtins.property
     def version_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The version labels that point here, for example "latest"."""
@@ -236,6 +268,10 @@ class Model(_message.Message):
         shares from 0 to 1, losses in nats, counts as they are.
         """
 
+    @_builtins.property
+    def libraries(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The libraries that trained it, with their versions."""
+
     def __init__(
         self,
         *,
@@ -251,10 +287,14 @@ class Model(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         digest: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        data_fingerprint: _builtins.str = ...,
+        recipe_json: _builtins.str = ...,
+        libraries: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "input", b"input", "is_default", b"is_default", "labels", b"labels", "metrics", b"metrics", "name", b"name", "network", b"network", "state", b"state", "state_reason", b"state_reason", "version", b"version", "version_labels", b"version_labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "data_fingerprint", b"data_fingerprint", "digest", b"digest", "engine", b"engine", "input", b"input", "is_default", b"is_default", "labels", b"labels", "libraries", b"libraries", "metrics", b"metrics", "name", b"name", "network", b"network", "recipe_json", b"recipe_json", "state", b"state", "state_reason", b"state_reason", "version", b"version", "version_labels", b"version_labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
