@@ -5,8 +5,11 @@ import logging
 import sys
 
 from models.errors import ModelsError
-from server.app import StartError, serve
+from server.app import serve
+from server.fronts.keeper import NeverReadyError
+from server.listener import StartError
 from server.settings import SettingsError, load_settings
+from server.supervisor import supervise
 from server.telemetry.logs import configure_logs
 
 _CANNOT_START = 1
@@ -20,12 +23,18 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"server: {error}\n")
         return _BAD_SETTINGS
-    configure_logs(settings.log_level)
+    logs = configure_logs(settings.log_level)
     log = logging.getLogger("server")
     log.info("settings", extra={"fields": settings.model_dump(mode="json")})
     try:
-        asyncio.run(serve(settings))
-    except (StartError, ModelsError) as error:
+        if settings.fronts > 1:
+            asyncio.run(supervise(settings, sys.argv[1:]))
+        else:
+            asyncio.run(serve(settings, dropped_log_lines=lambda: logs.dropped))
+    except NeverReadyError as error:
+        log.error("%s", error)  # noqa: TRY400
+        return error.code
+    except (StartError, SettingsError, ModelsError) as error:
         log.error("%s", error)  # noqa: TRY400 - the message is for the operator
         return _CANNOT_START
     return 0

@@ -16,6 +16,8 @@ from pydantic_settings import (
 )
 
 import models
+from server.catalog.policy import LATEST
+from server.catalog.policy import PATTERN as POLICY_PATTERN
 
 ENVIRONMENT_PREFIX = "MENAGERIE_"
 _ZOO = Path(models.__file__).parent / "zoo"
@@ -49,6 +51,21 @@ class QueuePolicies(BaseModel):
     bulk: QueuePolicySettings = QueuePolicySettings()
 
 
+class ModelSettings(BaseModel):
+    """What holds for one model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    versions: str = Field(
+        default="", pattern=f"^$|{POLICY_PATTERN}", description="as version_policy; empty: that"
+    )
+    default_label: str = Field(
+        default=LATEST,
+        min_length=1,
+        description="the version label that answers requests that name no version",
+    )
+
+
 class Settings(BaseSettings):
     """Everything an operator can set; ``python -m server --help`` lists it."""
 
@@ -61,8 +78,68 @@ class Settings(BaseSettings):
     default_model: str = Field(
         default="", description="model for requests that name none; empty: the first by name"
     )
+    model_key: Path | None = Field(
+        default=None,
+        description="public key, PEM; given: only models that it signed are opened",
+    )
+    models: dict[str, ModelSettings] = Field(
+        default={}, description="by model, what holds for it alone: versions, default_label"
+    )
+    version_policy: str = Field(
+        default="latest:1",
+        pattern=POLICY_PATTERN,
+        description="which versions to serve: latest:N, all, or listed as 1,4",
+    )
+    model_control: Literal["watch", "explicit"] = Field(
+        default="watch",
+        description="watch: the repository says what is loaded; explicit: calls of AdminService do",
+    )
+    start_models: tuple[str, ...] = Field(
+        default=(), description="models to load at start when model_control is explicit"
+    )
+    repository_poll_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=86_400,
+        description="how often to look at the repository, in seconds; 0: at start alone",
+    )
+    memory_limit_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="memory for model versions: what would not fit is not loaded; 0: nine tenths of"
+        " what is free on the device at start",
+    )
     host: str = Field(default="127.0.0.1", description="address for gRPC")
     port: int = Field(default=50051, ge=0, le=65535, description="port for gRPC; 0: a free one")
+    admin_host: str = Field(default="127.0.0.1", description="address for administration")
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port for administration (AdminService); 0: a free one; not given: none",
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="certificate chain, PEM; read anew when it changes"
+    )
+    tls_key: Path | None = Field(default=None, description="its private key, PEM")
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="who signs clients' certificates, PEM; given: clients must show one",
+    )
+    insecure: bool = Field(
+        default=False, description="listen on a public address without TLS: a proxy has it"
+    )
+    clients: Path | None = Field(
+        default=None,
+        description="TOML file of who may call (docs/security.md), read anew when it changes; not"
+        " given: everybody may classify and read",
+    )
+    client_rate_per_s: float = Field(
+        default=0.0, ge=0, description="images a second of one client, at most; 0: any number"
+    )
+    client_concurrency: int = Field(
+        default=0, ge=0, description="images of one client at the same time, at most; 0: any number"
+    )
     metrics_host: str = Field(default="127.0.0.1", description="address for Prometheus metrics")
     metrics_port: int = Field(
         default=9090, ge=0, le=65535, description="port for Prometheus metrics; 0: a free one"
@@ -72,6 +149,25 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="arithmetic of models; auto: bf16 where it is native and holds"
+    )
+    engine: Literal["auto", "torchscript", "compiled"] = Field(
+        default="auto",
+        description="what computes on a CPU; TorchScript starts, and stays where the compiled"
+        " model does not hold; auto: the compiled model where it is faster; compiled: even where"
+        " it is not",
+    )
+    compile_cache: Path | None = Field(
+        default=None,
+        description="folder for compiled models, this user's alone; not given: menagerie in the"
+        " user's cache folder",
+    )
+    compile_cache_check: bool = Field(
+        default=True,
+        description="refuse that folder where others could write it; off for a volume that one"
+        " container has to itself",
+    )
+    compile_timeout_s: float = Field(
+        default=900.0, gt=0, description="longest time to compile a model, in seconds"
     )
     max_batch_size: int = Field(default=16, ge=1, le=1024, description="most images in a batch")
     max_queue_delay_ms: float = Field(
@@ -91,7 +187,10 @@ class Settings(BaseSettings):
         " are kept small enough, and what would take longer is refused; 0: no such limit",
     )
     lanes: int = Field(
-        default=0, ge=0, le=256, description="batches computed at the same time; 0: chosen"
+        default=0,
+        ge=0,
+        le=256,
+        description="batches computed at the same time; 0: measured at start",
     )
     threads_per_lane: int = Field(
         default=0, ge=0, le=256, description="threads of each lane; 0: chosen"
@@ -99,8 +198,18 @@ class Settings(BaseSettings):
     decode_workers: int = Field(
         default=0, ge=0, le=256, description="images decoded at the same time; 0: one per core"
     )
+    fronts: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="processes that take requests and decode; with more than one, models run in"
+        " a process of their own",
+    )
     max_message_bytes: int = Field(
         default=32 * 2**20, ge=1024, le=2**31 - 1, description="largest gRPC message, in bytes"
+    )
+    max_metadata_bytes: int = Field(
+        default=16 * 2**10, ge=1024, le=2**20, description="largest metadata of a call, in bytes"
     )
     max_batch_items: int = Field(
         default=64, ge=1, description="most requests in one ClassifyBatch call"
@@ -109,8 +218,62 @@ class Settings(BaseSettings):
         default=64, ge=1, description="requests of one stream in work at the same time"
     )
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="largest image, in pixels")
+    max_image_aspect_ratio: float = Field(
+        default=100.0, ge=1, description="long side of an image over its short side, at most"
+    )
+    max_jpeg_scans: int = Field(
+        default=50, ge=1, description="most scans of a progressive JPEG; each costs a pass over it"
+    )
+    max_image_frames: int = Field(
+        default=1000,
+        ge=1,
+        description="most frames of an animation, of which the first is classified",
+    )
+    default_deadline_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=86_400,
+        description="how long a request may take whose caller set no deadline, in seconds",
+    )
+    max_connections: int = Field(
+        default=10_000, ge=1, description="most open connections; more are closed at once"
+    )
+    max_calls_per_connection: int = Field(
+        default=1024, ge=1, description="calls of one connection at the same time; more wait"
+    )
+    max_connection_age_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="after which time clients are asked to connect anew, so that load spreads over"
+        " new replicas; in seconds; 0: never",
+    )
+    keepalive_s: float = Field(
+        default=60.0,
+        ge=1,
+        description="silence of a connection after which the server asks whether the client is"
+        " still there, in seconds",
+    )
+    capture: Path | None = Field(
+        default=None,
+        description="folder for photos to learn from, of senders who allow it; none: none is kept",
+    )
+    capture_per_minute: float = Field(
+        default=60.0, gt=0, description="most uncertain and novel photos kept in a minute"
+    )
+    capture_budget_mib: int = Field(
+        default=1024, ge=1, description="most of the capture folder's photos, in MiB"
+    )
+    feedback_memory: int = Field(
+        default=10_000, ge=1, description="answers that Feedback can still speak of"
+    )
     grace_period_s: float = Field(
         default=30.0, ge=0, description="longest wait for accepted requests at shutdown, in seconds"
+    )
+    shutdown_delay_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="how long to go on serving once health says NOT_SERVING, so that load balancers"
+        " notice, in seconds",
     )
     lame_duck_s: float = Field(
         default=1.0,
@@ -120,6 +283,30 @@ class Settings(BaseSettings):
     reflection: bool = Field(default=False, description="serve gRPC reflection")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least important log line to write"
+    )
+    log_request_share: float = Field(
+        default=1.0, ge=0, le=1, description="share of the requests that get a log line"
+    )
+    slow_request_ms: float = Field(
+        default=1000.0,
+        ge=0,
+        description="requests that take longer get a log line with what each step took, in"
+        " milliseconds; 0: none does",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="OpenTelemetry receiver of traces (OTLP over gRPC), http://HOST:PORT; empty:"
+        " no traces",
+    )
+    trace_share: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of the requests that are traced, beside those whose caller traces them",
+    )
+    triton_metrics: bool = Field(
+        default=False, description="serve metrics under Triton's names too (nv_inference_*)"
     )
 
     @classmethod

@@ -1,106 +1,109 @@
-"""The versions of every model in the repository, and which one answers a request.
+"""The model versions that the server knows, and which one answers a request.
 
-At start the newest version of each model is loaded, and those that its version
-labels point to. A version that fails never takes traffic and keeps no other
-from it.
+Reads and routes alone: ``loading`` brings versions in and out, ``watch`` and ``control`` decide
+which. Everything happens in the event loop, so that each change is one step: a request meets
+the state before it or the state after it.
 """
 
 import asyncio
-import logging
 import re
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 
-from models.artifact import Artifact
-from models.errors import ModelsError
-from models.manifest import VERSION_PATTERN, Manifest
-from models.repository import ModelRepository
-from server.catalog.servable import EngineOptions, Servable
+from models.manifest import VERSION_PATTERN
+from server.catalog.entry import Entry, Selection, State
+from server.catalog.policy import LATEST
+from server.catalog.routes import Draws, Route
+from server.catalog.servable import Servable
 from server.errors import DrainingError, InvalidRequestError, NotFoundError, NotReadyError
 from server.pipeline.decode import DecodePool
-from server.telemetry.metrics import Metrics
 
-log = logging.getLogger(__name__)
-
-LATEST = "latest"
-
-
-class State(StrEnum):
-    """LOADING -> READY -> DRAINING, or LOADING -> FAILED."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    DRAINING = "DRAINING"
-    FAILED = "FAILED"
-
-
-@dataclass
-class Entry:
-    """A model version the server knows.
-
-    Attributes:
-        name: The model.
-        version: The version.
-        state: Where it stands.
-        reason: Why it is FAILED; empty otherwise.
-        labels: The version labels that point here.
-        manifest: Once the artifact is verified.
-        digest: SHA-256 of the manifest file, likewise.
-        servable: Once READY.
-    """
-
-    name: str
-    version: int
-    state: State = State.LOADING
-    reason: str = ""
-    labels: list[str] = field(default_factory=list)
-    manifest: Manifest | None = None
-    digest: str = ""
-    servable: Servable | None = None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which model version a request asks for; empty strings leave it to the server."""
-
-    name: str = ""
-    version: str = ""
-    label: str = ""
+Versions = dict[int, Entry]
 
 
 class Catalog:
-    """Loads model versions and resolves requests to them.
+    """Resolves requests to model versions.
 
     Args:
-        repository: Where artifacts lie.
         default_model: For requests that name none; empty: the first by name.
         decoder: Shared by all models.
-        options: How engines run.
-        metrics: The server's metrics.
+        default_labels: By model, the label that answers requests that name no version, where it
+            is not "latest".
     """
 
     def __init__(
         self,
-        repository: ModelRepository,
         default_model: str,
         decoder: DecodePool,
-        options: EngineOptions,
-        metrics: Metrics,
+        default_labels: Mapping[str, str] | None = None,
     ) -> None:
-        self._repository = repository
         self._default_model = default_model
         self._decoder = decoder
-        self._options = options
-        self._metrics = metrics
-        self._entries: dict[str, dict[int, Entry]] = {}
+        self._default_labels = default_labels or {}
+        self._entries: dict[str, Versions] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+        self._routes: dict[str, Route] = {}
+        self._draws = Draws()
+        self._watchers: list[Callable[[], None]] = []
+        self._closed = False
 
-    async def load(self) -> None:
-        """Load what the repository holds, one version after another."""
-        for name in self._repository.models():
-            self._entries[name] = self._plan(name)
-        for versions in self._entries.values():
-            for entry in versions.values():
-                await self._load(entry)
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` whenever a version, a label or a route has changed."""
+        self._watchers.append(tell)
+
+    def changed(self) -> None:
+        """Put the labels in order and tell those who watch."""
+        for name, versions in self._entries.items():
+            self._relabel(name, versions)
+        for tell in self._watchers:
+            tell()
+
+    def add(self, entry: Entry) -> None:
+        """Know one more version."""
+        self._entries.setdefault(entry.name, {})[entry.version] = entry
+        self.changed()
+
+    def remove(self, entry: Entry) -> None:
+        """Forget a version, its labels and its share of the traffic."""
+        versions = self._entries.get(entry.name, {})
+        if versions.get(entry.version) is not entry:
+            return
+        del versions[entry.version]
+        if not versions:
+            del self._entries[entry.name]
+        self._routes[entry.name] = self.route(entry.name).without(entry.version)
+        self.changed()
+
+    def versions(self, name: str) -> Mapping[int, Entry]:
+        """What is known of a model."""
+        return self._entries.get(name, {})
+
+    def ready(self, name: str) -> list[int]:
+        """The versions that take requests, oldest first."""
+        versions = self.versions(name).values()
+        return sorted(entry.version for entry in versions if entry.state is State.READY)
+
+    def route(self, name: str) -> Route:
+        """Where a model's requests go."""
+        return self._routes.get(name) or Route(self._default_labels.get(name, LATEST))
+
+    def set_route(self, name: str, route: Route) -> None:
+        """Change where they go, from the next request on."""
+        self._routes[name] = route
+        self.changed()
+
+    def repository_labels(self, name: str) -> Mapping[str, int]:
+        """The labels that the repository gave."""
+        return self._labels.get(name, {})
+
+    def set_repository_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Take the labels of the repository; those that were set by call come first."""
+        if self._labels.get(name, {}) != labels:
+            self._labels[name] = dict(labels)
+            self.changed()
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Where each label of a model points; all but "latest"."""
+        return {**self._labels.get(name, {}), **self.route(name).labels}
 
     def entries(self) -> list[Entry]:
         """Every version, by name and then newest first."""
@@ -118,19 +121,27 @@ class Catalog:
                 depths[entry.name, str(entry.version), "engine"] = entry.servable.depth
         return depths
 
+    def states(self) -> dict[tuple[str, str], State]:
+        """Where each (model, version) stands."""
+        return {(entry.name, str(entry.version)): entry.state for entry in self.entries()}
+
     @property
     def default_name(self) -> str:
         """The model for requests that name none; empty when there is no model."""
         return self._default_model or min(self._entries, default="")
 
+    @property
+    def closed(self) -> bool:
+        """Whether the server is shutting down: nothing is to be loaded any more."""
+        return self._closed
+
     def is_ready(self) -> bool:
         """Whether a request that names nothing would be served."""
-        versions = self._entries.get(self.default_name, {})
-        return any(entry.state is State.READY for entry in versions.values())
+        return bool(self.ready(self.default_name))
 
     def is_default(self, entry: Entry) -> bool:
         """Whether ``entry`` answers requests that name no version of its model."""
-        return entry is self._newest(self._entries[entry.name])
+        return entry is self._default(entry.name)
 
     def resolve(self, selection: Selection) -> Entry:
         """The version that ``selection`` means, in whatever state.
@@ -144,10 +155,10 @@ class Catalog:
         if versions is None:
             raise NotFoundError("model.name", f"names no model of this server: {name[:64]!a}")
         if selection.label:
-            return self._labelled(versions, selection.label)
+            return self._labelled(name, selection.label)
         if selection.version:
             return _numbered(versions, selection.version)
-        return self._newest(versions)
+        return self._default(name)
 
     def servable(self, selection: Selection) -> Servable:
         """The version that ``selection`` means, ready to serve.
@@ -158,80 +169,60 @@ class Catalog:
             NotReadyError: It is loading or failed to load.
             DrainingError: It is going away.
         """
-        entry = self.resolve(selection)
+        entry = self._on_trial(selection) or self.resolve(selection)
         if entry.state is State.DRAINING:
-            raise DrainingError("the server is shutting down and takes no new requests")
+            if self._closed:
+                raise DrainingError("the server is shutting down and takes no new requests")
+            raise DrainingError(f"{entry.name} version {entry.version} is being unloaded")
         if entry.servable is None or entry.state is not State.READY:
             raise NotReadyError(f"{entry.name} version {entry.version} is {entry.state}")
         return entry.servable
 
     async def drain(self) -> None:
         """Answer what was accepted and take nothing new."""
+        self._closed = True
         ready = [entry for entry in self.entries() if entry.state is State.READY]
         for entry in ready:
             entry.state = State.DRAINING
         await asyncio.gather(*(entry.servable.drain() for entry in ready if entry.servable))
 
-    def _plan(self, name: str) -> dict[int, Entry]:
-        newest = self._repository.versions(name)[-1]
-        entries = {newest: Entry(name, newest, labels=[LATEST])}
-        try:
-            labels = self._repository.labels(name)
-        except ModelsError as error:
-            log.error("version labels are ignored: %s", error)  # noqa: TRY400 - says it all
-            labels = {}
-        for label, version in labels.items():
-            entries.setdefault(version, Entry(name, version)).labels.append(label)
-        return entries
+    def _default(self, name: str) -> Entry:
+        """The default version, or the newest when none is READY."""
+        versions = self._entries[name]
+        version = self.route(name).default(self.ready(name), self.labels(name))
+        return versions[max(versions) if version is None else version]
 
-    async def _load(self, entry: Entry) -> None:
-        fields = {"model": entry.name, "version": entry.version}
-        try:
-            artifact: Artifact = await asyncio.to_thread(
-                self._repository.read, entry.name, entry.version
-            )
-            entry.manifest, entry.digest = artifact.manifest, artifact.digest
-            entry.servable = await Servable.load(
-                artifact, self._decoder, self._options, self._metrics
-            )
-        except ModelsError as error:
-            entry.state, entry.reason = State.FAILED, str(error)
-            log.error("model failed: %s", error, extra={"fields": fields})  # noqa: TRY400
-            return
-        except Exception:
-            entry.state, entry.reason = State.FAILED, "the engine could not load it; see the logs"
-            log.exception("model failed", extra={"fields": fields})
-            return
-        entry.state = State.READY
-        self._announce(entry, entry.servable)
+    def _on_trial(self, selection: Selection) -> Entry | None:
+        """The canary, when it is this request's turn to meet it."""
+        if selection.version or selection.label:
+            return None
+        name = selection.name or self.default_name
+        canary = self.route(name).canary
+        if canary is None or canary.version not in self.ready(name):
+            return None
+        is_met = self._draws.draw(name, selection.key) < canary.share
+        return self._entries[name][canary.version] if is_met else None
 
-    def _announce(self, entry: Entry, servable: Servable) -> None:
-        info = {
-            "model": entry.name,
-            "version": str(entry.version),
-            "network": servable.manifest.network,
-            "device": str(self._options.device),
-            "dtype": servable.dtype,
-            "digest": entry.digest,
-        }
-        self._metrics.model_info.labels(**info).set(1)
-        log.info("model ready", extra={"fields": info})
-
-    def _newest(self, versions: dict[int, Entry]) -> Entry:
-        """The newest READY version, or the newest when none is."""
-        ready = [number for number, entry in versions.items() if entry.state is State.READY]
-        return versions[max(ready or versions)]
-
-    def _labelled(self, versions: dict[int, Entry], label: str) -> Entry:
+    def _labelled(self, name: str, label: str) -> Entry:
+        versions = self._entries[name]
         if label == LATEST:
-            return self._newest(versions)
+            return versions[max(self.ready(name) or versions)]
+        version = self.labels(name).get(label)
+        if version is None:
+            raise NotFoundError("model.version_label", f"points to no version: {label[:64]!a}")
+        if version not in versions:
+            raise NotReadyError(f"{name} version {version}, labelled {label}, is not loaded")
+        return versions[version]
+
+    def _relabel(self, name: str, versions: Versions) -> None:
+        labels = self.labels(name)
+        newest = self._labelled(name, LATEST)
         for entry in versions.values():
-            if label in entry.labels:
-                return entry
-        raise NotFoundError("model.version_label", f"points to no version: {label[:64]!a}")
+            own = [label for label, version in labels.items() if version == entry.version]
+            entry.labels = ([LATEST] if entry is newest else []) + own
 
 
-def _numbered(versions: dict[int, Entry], version: str) -> Entry:
+def _numbered(versions: Versions, version: str) -> Entry:
     if not re.fullmatch(VERSION_PATTERN, version, re.ASCII):
         raise InvalidRequestError("model.version", "must be a decimal integer of 1 to 18 digits")
     entry = versions.get(int(version))

@@ -2,26 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isclose
 
 import torch
+from torch import Tensor
 
 from models.artifact import Artifact
-from models.manifest import Label
+from models.class_activation import CamMethod
+from models.manifest import Label, PredictionSets
+from models.overlay import overlay_png
+from server.catalog.watch import Watch
+from server.errors import DeadlineExpiredError, InvalidRequestError, QueueFullError
 from server.pipeline.admission import QueuePolicy
 from server.pipeline.batcher import Answer, Batcher, BatchRecord, Drop
+from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
 from server.pipeline.cost import CostModel
-from server.pipeline.decode import DecodePool, ImageSource
-from server.pipeline.engine import Scores, Work
+from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
+from server.pipeline.engine import Activation, Explain, Scores, Work
+from server.pipeline.lane_engine import LaneEngine
 from server.pipeline.lanes import Lanes
 from server.pipeline.queue import CloseReason
-from server.pipeline.threads import compute_threads
-from server.pipeline.torchscript import Precision, TorchScriptEngine
+from server.pipeline.torchscript import Precision
+from server.pipeline.views import Quality, averaged, views_of, works_of
+from server.telemetry.current_trace import current_trace, exemplar
 from server.telemetry.metrics import Metrics
+
+_LEAST_OVERLAY_SIDE = 224  # pixels: smaller ones say little to people
+_NO_SET = 2.0  # no label has such a score
+_SAME_COVERAGE = 1e-4  # what a float32 makes of 0.9 is 0.9
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,67 @@ class Prediction:
     index: int
     label: Label
     score: float
+
+
+@dataclass(frozen=True)
+class ExplainWish:
+    """What to explain and how.
+
+    Attributes:
+        label_id: Of the label; empty: the best.
+        method: How.
+        overlay: Whether to colour the image, too.
+    """
+
+    label_id: str = ""
+    method: CamMethod = CamMethod.GRAD_CAM
+    overlay: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the model looked.
+
+    Attributes:
+        prediction: The label that is explained.
+        map: float32 [h', w'], 0 to 1.
+        overlay_png: The image as the model saw it, coloured by the map; empty if not wanted.
+    """
+
+    prediction: Prediction
+    map: Tensor
+    overlay_png: bytes
+
+
+@dataclass(frozen=True)
+class PredictionSet:
+    """Labels of which the true one is one, with a stated probability.
+
+    Attributes:
+        coverage: That probability.
+        predictions: The labels, best first; empty where none is sure enough.
+    """
+
+    coverage: float
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class NoveltyVerdict:
+    """Whether an image is like the training images.
+
+    Attributes:
+        score: Larger is less alike.
+        threshold: From the artifact.
+    """
+
+    score: float
+    threshold: float
+
+    @property
+    def is_novel(self) -> bool:
+        """Whether the image is like none of them."""
+        return self.score > self.threshold
 
 
 @dataclass(frozen=True)
@@ -45,6 +117,10 @@ class Classification:
         batch_size: Images in the batch.
         closed_by: Why the batch closed.
         predicted_s: Seconds that the engine's run was predicted to take.
+        explanation: Where the model looked, if that was asked.
+        abstain: Whether the model had better not answer; None where the artifact does not say.
+        prediction_set: If it was asked for.
+        novelty: Where the artifact and the engine can tell.
     """
 
     predictions: tuple[Prediction, ...]
@@ -54,6 +130,10 @@ class Classification:
     batch_size: int
     closed_by: CloseReason
     predicted_s: float
+    explanation: Explanation | None = None
+    abstain: bool | None = None
+    prediction_set: PredictionSet | None = None
+    novelty: NoveltyVerdict | None = None
 
 
 @dataclass(frozen=True)
@@ -86,15 +166,20 @@ class EngineOptions:
 class Servable:
     """A loaded, warmed and proven model version.
 
+    Attributes:
+        manifest: Of its artifact.
+        digest: SHA-256 of the manifest file.
+        dtype: Of the body, as torch names it.
+        engine: What computes its batches.
+        drained: Whether it has answered its last image.
+
     Create it in the event loop; :meth:`load` does the heavy work elsewhere.
     """
 
     def __init__(
         self,
         artifact: Artifact,
-        engine: TorchScriptEngine,
-        cost: CostModel,
-        threads: ThreadPoolExecutor,
+        engine: LaneEngine,
         decoder: DecodePool,
         options: EngineOptions,
         metrics: Metrics,
@@ -102,9 +187,9 @@ class Servable:
         self.manifest = artifact.manifest
         self.digest = artifact.digest
         self.dtype = str(engine.dtype).removeprefix("torch.")
-        self._engine = engine
-        self._threads = threads
-        self._cost = cost
+        self.engine = engine
+        self._options = options
+        self.drained = False
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -113,19 +198,23 @@ class Servable:
         self._decode_seconds = metrics.decode_seconds.labels(*labels)
         self._queue_seconds = metrics.queue_seconds.labels(*labels)
         self._engine_seconds = metrics.engine_seconds.labels(*labels)
+        self._image_engine_seconds = metrics.image_engine_seconds.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
+        self._watch = Watch(self.manifest, metrics)
         self._cost_ratio = metrics.batch_cost_ratio.labels(*labels)
         self._batches = metrics.batches
         self._dropped = metrics.dropped
+        metrics.begin_version(*labels, Drop)
+        self._engine_info = metrics.engine_info
+        self._engine_info.labels(*labels, engine.name).set(1)
         self._batcher: Batcher[Work, Scores] = Batcher(
-            self._run_batch,
-            # An image may come just after a batch has started, and then runs in the next one.
-            max_batch_size=cost.largest_within(options.slo_p99_s / 2, options.max_batch_size),
+            engine.run_batch,
+            max_batch_size=_largest_batch(engine.cost, options),
             max_delay_s=options.max_queue_delay_s,
             queue_limit=options.queue_limit,
             policies=_within(options.slo_p99_s, options.policies),
             lanes=options.lanes,
-            cost=cost,
+            cost=engine.cost,
             on_batch=self._record,
             on_drop=self._drop,
         )
@@ -134,31 +223,32 @@ class Servable:
     async def load(
         cls, artifact: Artifact, decoder: DecodePool, options: EngineOptions, metrics: Metrics
     ) -> "Servable":
-        """Load and warm an artifact on threads of its own.
+        """Load and warm an artifact.
 
         Raises:
             ArtifactError: The module does not load or fails its golden samples.
         """
-        allotment = options.allotment
-        loop = asyncio.get_running_loop()
-        threads = compute_threads(
-            allotment.lanes, f"engine-{artifact.manifest.name}", allotment.threads_per_lane
+        engine = await LaneEngine.load(
+            artifact,
+            options.device,
+            options.precision,
+            options.max_batch_size,
+            options.allotment,
         )
-        try:
-            engine = await loop.run_in_executor(
-                threads, TorchScriptEngine, artifact, options.device, options.precision
-            )
-            warm_ups = [
-                loop.run_in_executor(threads, engine.warm_up, options.max_batch_size)
-                for _ in range(allotment.lanes)
-            ]
-            measured = await asyncio.gather(*warm_ups)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-        # The lanes were warmed side by side, as they will run.
-        cost = CostModel({size: max(one[size] for one in measured) for size in measured[0]})
-        return cls(artifact, engine, cost, threads, decoder, options, metrics)
+        return cls(artifact, engine, decoder, options, metrics)
+
+    def take_over(self, engine: CompiledEngine, gains: Mapping[int, float]) -> None:
+        """Compute the batches from the next one on with ``engine``.
+
+        Args:
+            engine: Proven to give the same scores.
+            gains: How many times faster it is, by batch size.
+        """
+        model = (self.manifest.name, str(self.manifest.version))
+        self._engine_info.remove(*model, self.engine.name)
+        self.engine.take_over(engine, gains)
+        self._engine_info.labels(*model, self.engine.name).set(1)
+        self._batcher.limit_batches(_largest_batch(self.engine.cost, self._options))
 
     @property
     def depth(self) -> int:
@@ -171,6 +261,9 @@ class Servable:
         top_k: int,
         min_score: float,
         *,
+        explain: ExplainWish | None = None,
+        coverage: float | None = None,
+        quality: Quality = Quality.ONCE,
         priority: int = 0,
         deadline: float = inf,
         client: str = "",
@@ -181,6 +274,9 @@ class Servable:
             source: The image.
             top_k: How many labels at most, at least 1.
             min_score: Leaves out labels below it.
+            explain: What to explain, if anything.
+            coverage: Of the prediction set that is wanted, if one is.
+            quality: How often the image is looked at.
             priority: 0 is the most urgent.
             deadline: On the event loop's clock, in seconds.
             client: Whose image it is: clients of one priority take turns.
@@ -188,6 +284,8 @@ class Servable:
         Raises:
             ServingError: It cannot be answered; the class says why.
         """
+        wish = self._engine_wish(explain) if explain else None
+        sets = self._prediction_sets(coverage) if coverage is not None else None
         self._active += 1
         self._idle.clear()
         try:
@@ -199,24 +297,120 @@ class Servable:
                 before_s=self._decoder.expected_s,
             )
             started = time.perf_counter()
-            image = await self._decoder.decode(source, self.manifest.input, deadline)
-            decode_s = time.perf_counter() - started
-            answer = await self._batcher.submit(
-                Work(image, top_k), priority=priority, deadline=deadline, client=client
+            measured = MeasuredImage(source)
+            image = await self._decode(measured, deadline)
+            decode_s = time.perf_counter() - started + measured.spent_s
+            work = Work(
+                image, top_k, wish, current_trace.get(), sets.least_score if sets else _NO_SET
             )
+            if quality is Quality.ONCE:
+                answer = await self._batcher.submit(
+                    work, priority=priority, deadline=deadline, client=client
+                )
+            else:
+                answer = await self._look_again(work, quality, priority, deadline, client)
+            explanation = await self._explanation(answer.result.activation, image, explain)
         finally:
             self._active -= 1
             if self._active == 0:
                 self._idle.set()
-        self._decode_seconds.observe(decode_s)
-        self._queue_seconds.observe(answer.queue_s)
-        return self._classification(answer, min_score, decode_s)
+        self._decode_seconds.observe(decode_s, exemplar())
+        self._queue_seconds.observe(answer.queue_s, exemplar())
+        self._watch.observe(measured, answer.result)
+        return replace(
+            self._classification(answer, min_score, decode_s),
+            explanation=explanation,
+            abstain=self._abstains(answer.result),
+            prediction_set=self._prediction_set(sets, answer.result) if sets else None,
+            novelty=self._novelty(answer.result),
+        )
 
     async def drain(self) -> None:
         """Answer the accepted images and end the threads; the catalog sends no new ones."""
         await self._idle.wait()
         await self._batcher.drain()
-        self._threads.shutdown()
+        self.drained = True
+        model = (self.manifest.name, str(self.manifest.version))
+        self._engine_info.remove(*model, self.engine.name)
+        # Not in the event loop: a compiled engine may be on trial on the same threads.
+        await asyncio.to_thread(self.engine.close)
+
+    def _prediction_sets(self, coverage: float) -> PredictionSets:
+        offered = self.manifest.calibration.prediction_sets
+        for sets in offered:
+            if isclose(sets.coverage, coverage, abs_tol=_SAME_COVERAGE):
+                return sets
+        choice = ", ".join(f"{sets.coverage:g}" for sets in offered)
+        raise InvalidRequestError(
+            "coverage",
+            f"must be one of {choice} for {self.manifest.name}"
+            if offered
+            else f"is not offered by {self.manifest.name} version {self.manifest.version}",
+        )
+
+    def _prediction_set(self, sets: PredictionSets, scores: Scores) -> PredictionSet:
+        labels = self.manifest.labels
+        members = (Prediction(index, labels[index], score) for index, score in scores.members)
+        return PredictionSet(sets.coverage, tuple(members))
+
+    def _abstains(self, scores: Scores) -> bool | None:
+        rule = self.manifest.calibration.abstain
+        return scores.values[0] < rule.threshold if rule else None
+
+    def _novelty(self, scores: Scores) -> NoveltyVerdict | None:
+        rule = self.manifest.novelty
+        if rule is None or scores.novelty is None:
+            return None
+        return NoveltyVerdict(scores.novelty, rule.threshold)
+
+    async def _decode(self, source: MeasuredImage, deadline: float) -> Tensor:
+        try:
+            return await self._decoder.decode(source, self.manifest.input, deadline)
+        except QueueFullError:
+            self._drop(Drop.QUEUE_FULL)
+            raise
+        except DeadlineExpiredError:
+            self._drop(Drop.EXPIRED)
+            raise
+
+    def _engine_wish(self, wish: ExplainWish) -> Explain:
+        if not wish.label_id:
+            return Explain(None, wish.method)
+        for index, label in enumerate(self.manifest.labels):
+            if label.id == wish.label_id:
+                return Explain(index, wish.method)
+        raise InvalidRequestError(
+            "explain.label_id", f"is no label of {self.manifest.name}: {wish.label_id[:64]!a}"
+        )
+
+    async def _look_again(
+        self, work: Work, quality: Quality, priority: int, deadline: float, client: str
+    ) -> Answer[Scores]:
+        """The mean of several looks, each an item of its own to the batcher."""
+        views = await self._decoder.run(lambda: views_of(work.image, quality))
+        answers = await asyncio.gather(
+            *(
+                self._batcher.submit(look, priority=priority, deadline=deadline, client=client)
+                for look in works_of(work, views, len(self.manifest.labels))
+            )
+        )
+        slowest = max(answers, key=lambda answer: answer.queue_s + answer.run_s)
+        return replace(slowest, result=averaged(work, [answer.result for answer in answers]))
+
+    async def _explanation(
+        self, activation: Activation | None, image: Tensor, wish: ExplainWish | None
+    ) -> Explanation | None:
+        if activation is None or wish is None:
+            return None
+        png = b""
+        if wish.overlay:
+            png = await self._decoder.run(
+                lambda: overlay_png(image, activation.map, _LEAST_OVERLAY_SIDE)
+            )
+        label = self.manifest.labels[activation.label]
+        return Explanation(
+            Prediction(activation.label, label, activation.score), activation.map, png
+        )
 
     def _classification(
         self, answer: Answer[Scores], min_score: float, decode_s: float
@@ -236,28 +430,24 @@ class Servable:
             predicted_s=answer.predicted_s,
         )
 
-    async def _run_batch(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
-        outcomes, seconds = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._timed_run, batch
-        )
-        self._cost.observe(len(batch), seconds)
-        return outcomes
-
-    def _timed_run(self, batch: Sequence[Work]) -> tuple[list[Scores | Exception], float]:
-        """On the lane's thread, so that a busy event loop is not taken for a slow engine."""
-        began = time.perf_counter()
-        outcomes = self._engine.run(batch)
-        return outcomes, time.perf_counter() - began
-
     def _record(self, batch: BatchRecord) -> None:
         self._batch_size.observe(batch.size)
         self._engine_seconds.observe(batch.run_s)
+        self._image_engine_seconds.inc(batch.run_s * batch.size)
         self._batches.labels(self.manifest.name, str(self.manifest.version), batch.reason).inc()
         if batch.predicted_s > 0:
             self._cost_ratio.observe(batch.run_s / batch.predicted_s)
 
     def _drop(self, reason: Drop) -> None:
         self._dropped.labels(self.manifest.name, str(self.manifest.version), reason).inc()
+
+
+def _largest_batch(cost: CostModel, options: EngineOptions) -> int:
+    """The largest batch that keeps the objective.
+
+    An image may come just after a batch has started, and then runs in the next one.
+    """
+    return cost.largest_within(options.slo_p99_s / 2, options.max_batch_size)
 
 
 def _within(slo_p99_s: float, policies: Mapping[int, QueuePolicy]) -> dict[int, QueuePolicy]:

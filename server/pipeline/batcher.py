@@ -129,6 +129,11 @@ class Batcher(Generic[Item, Result]):
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def limit_batches(self, max_batch_size: int) -> None:
+        """Let batches that close from now on hold at most ``max_batch_size`` items."""
+        self._max_batch_size = max_batch_size
+        self._queue.limit_batches(max_batch_size)
+
     @property
     def depth(self) -> int:
         """How many items wait."""
@@ -221,6 +226,7 @@ class Batcher(Generic[Item, Result]):
         await self._idle.wait()
         if self._running:  # batches whose callers have all gone
             await asyncio.wait(self._running)
+        self._seat.leave()  # or the lanes, which others share, would hold on to all of this
 
     def _refuse_expired(self, now: float, deadline: float) -> None:
         if deadline <= now:

@@ -1,12 +1,12 @@
 """How many cores this process may really use, and how they are shared out."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
-_CPU_LANES = 2  # on a shared machine two lanes of n threads beat one lane of 2n
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,35 @@ def usable_cores(cgroup: Path = _CGROUP_V2) -> int:
     return max(1, cores)
 
 
-def allot(cores: int, *, accelerator: bool, lanes: int, threads: int, decoders: int) -> Allotment:
+def allot(
+    cores: int,
+    *,
+    accelerator: bool,
+    lanes: int,
+    threads: int,
+    decoders: int,
+    lanes_of: Callable[[int], int],
+) -> Allotment:
     """Share ``cores`` out; a positive count is kept as given, 0 is chosen here.
 
-    An accelerator has one lane: one owner per device, and the host's cores decode.
+    An accelerator has one lane: one owner per device, and the host's cores decode. There are
+    as many decoders as cores: they sleep while nothing waits, and fewer could starve the lanes.
+
+    Args:
+        cores: That there are.
+        accelerator: Whether models run on one.
+        lanes: Batches that run at the same time.
+        threads: Of each lane.
+        decoders: Images decoded at the same time.
+        lanes_of: How many lanes that many cores are best shared out in.
     """
-    chosen_lanes = lanes or (1 if accelerator else min(_CPU_LANES, cores))
+    chosen_lanes = lanes or (1 if accelerator else _lanes(cores, threads, lanes_of))
     return Allotment(
         lanes=chosen_lanes,
         threads_per_lane=threads or (1 if accelerator else max(1, cores // chosen_lanes)),
         decoders=decoders or cores,
     )
+
+
+def _lanes(cores: int, threads: int, lanes_of: Callable[[int], int]) -> int:
+    return max(1, cores // threads) if threads else lanes_of(cores)

@@ -24,11 +24,7 @@ class CostModel:
     """
 
     def __init__(self, seconds: Mapping[int, float]) -> None:
-        self._sizes = sorted(seconds)
-        self._seconds: list[float] = []
-        for size in self._sizes:
-            # A larger batch never takes less: what says otherwise is noise.
-            self._seconds.append(max([seconds[size], *self._seconds[-1:]]))
+        self._learn(seconds)
         self._factor = 1.0
 
     @property
@@ -62,6 +58,21 @@ class CostModel:
         ratio = seconds / measured
         bounded = min(max(ratio, self._factor / _LARGEST_STEP), self._factor * _LARGEST_STEP)
         self._factor += _LEARNING_RATE * (bounded - self._factor)
+
+    def speed_up(self, gains: Mapping[int, float]) -> None:
+        """Another engine runs from now on, on the same cores beside the same neighbours.
+
+        Args:
+            gains: How many times faster it is, by batch size, measured side by side.
+        """
+        self._learn({size: self._measured(size) / gain for size, gain in gains.items()})
+
+    def _learn(self, seconds: Mapping[int, float]) -> None:
+        self._sizes = sorted(seconds)
+        self._seconds: list[float] = []
+        for size in self._sizes:
+            # A larger batch never takes less: what says otherwise is noise.
+            self._seconds.append(max([seconds[size], *self._seconds[-1:]]))
 
     def _measured(self, size: int) -> float:
         """At warm-up: between two measured sizes on a line, above the largest in proportion."""

@@ -1,19 +1,27 @@
 """Decode images in a bounded pool of threads."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
 from models.errors import ImageError
 from models.image_header import ImageLimits
+from models.image_statistics import ImageStatistics, image_statistics
 from models.manifest import InputSpec
 from models.preprocess import decode_raw, preprocess, resize
-from server.errors import DeadlineExpiredError, InvalidRequestError, QueueFullError
-from server.pipeline.threads import compute_threads
+from server.errors import (
+    DeadlineExpiredError,
+    InvalidRequestError,
+    ModelChangedError,
+    QueueFullError,
+)
+from server.pipeline.workers import Workers
+
+Result = TypeVar("Result")
 
 _LEARNING_RATE = 0.05  # of the newest photo in the mean time of decoding
 
@@ -24,6 +32,12 @@ class EncodedImage:
 
     data: bytes
     field: str
+    spent_s: ClassVar[float] = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes that came."""
+        return len(self.data)
 
     def prepare(self, spec: InputSpec, limits: ImageLimits) -> Tensor:
         """Decode and resize to uint8 [3, spec.height, spec.width]."""
@@ -38,19 +52,92 @@ class RawPixels:
     height: int
     width: int
     field: str
+    spent_s: ClassVar[float] = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes that came."""
+        return len(self.data)
 
     def prepare(self, spec: InputSpec, limits: ImageLimits) -> Tensor:
         """Resize to uint8 [3, spec.height, spec.width]."""
         return resize(decode_raw(self.data, self.height, self.width, limits), spec)
 
 
-ImageSource = EncodedImage | RawPixels
+@dataclass(eq=False)
+class PreparedPixels:
+    """What another process has decoded already, or why it could not.
+
+    Attributes:
+        pixels: uint8 [3, h, w], the model's input; None: there is none.
+        refused: Why there is none, if the image is to blame.
+        size: Bytes that came.
+        spent_s: Seconds that it took.
+        statistics: Of the pixels.
+        wanted: Set when the model has another input than the pixels.
+        field: The image's path in the request.
+    """
+
+    pixels: Tensor | None
+    refused: InvalidRequestError | None
+    size: int
+    spent_s: float
+    statistics: ImageStatistics | None = None
+    wanted: InputSpec | None = None
+    field: str = "image"
+
+    def prepare(self, spec: InputSpec, _limits: ImageLimits) -> Tensor:
+        """The pixels, uint8 [3, spec.height, spec.width].
+
+        Raises:
+            InvalidRequestError: The image is refused.
+            ModelChangedError: The model has another input.
+        """
+        if self.refused is not None:
+            raise self.refused
+        if self.pixels is None or self.pixels.shape[1:] != (spec.height, spec.width):
+            self.wanted = spec
+            raise ModelChangedError("the model has changed while the image was on its way")
+        return self.pixels
+
+
+ImageSource = EncodedImage | RawPixels | PreparedPixels
+
+
+class MeasuredImage:
+    """An image source that keeps its input's statistics.
+
+    Attributes:
+        field: The source's.
+        size: The source's.
+        spent_s: The source's.
+        is_decoded: Whether there is nothing left to do for a thread.
+        statistics: Once it is prepared.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self.field = source.field
+        self.size = source.size
+        self.spent_s = source.spent_s
+        self.is_decoded = isinstance(source, PreparedPixels)
+        self.statistics: ImageStatistics | None = None
+
+    def prepare(self, spec: InputSpec, limits: ImageLimits) -> Tensor:
+        """Decode and resize to uint8 [3, spec.height, spec.width], and measure that."""
+        image = self._source.prepare(spec, limits)
+        if isinstance(self._source, PreparedPixels):
+            self.statistics = self._source.statistics
+        else:
+            self.statistics = image_statistics(image)
+        return image
 
 
 class DecodePool:
     """Turns image sources into the model's input, a few at a time.
 
     torch and Pillow release the GIL while they decode, so threads run in parallel.
+    Must be created and used in one event loop.
 
     Args:
         workers: Images decoded at the same time.
@@ -64,7 +151,7 @@ class DecodePool:
         self._mean_s = 0.0
         self._capacity = workers + queue_limit
         self._pending = 0
-        self._pool = compute_threads(workers, "decode", torch_threads=1)
+        self._threads = Workers(workers, "decode")
 
     @property
     def depth(self) -> int:
@@ -76,7 +163,9 @@ class DecodePool:
         """Seconds until an image that came now would be decoded, by those before it."""
         return self._mean_s * (1 + self._pending / self._workers)
 
-    async def decode(self, source: ImageSource, spec: InputSpec, deadline: float = inf) -> Tensor:
+    async def decode(
+        self, source: ImageSource | MeasuredImage, spec: InputSpec, deadline: float = inf
+    ) -> Tensor:
         """The model's input, uint8 [3, spec.height, spec.width].
 
         An image whose caller has left, or whose deadline has passed, is not decoded.
@@ -88,32 +177,29 @@ class DecodePool:
 
         Raises:
             InvalidRequestError: The image is refused.
+            ModelChangedError: It was decoded elsewhere, for another input.
             QueueFullError: Too many images wait.
             DeadlineExpiredError: The deadline passed before a decoder was free.
         """
+        if isinstance(source, MeasuredImage) and source.is_decoded:
+            return source.prepare(spec, self._limits)
         if self._pending >= self._capacity:
             raise QueueFullError(f"{self._pending} images wait for a decoder already")
         self._pending += 1
         try:
-            return await self._submit(lambda: self._prepare(source, spec, deadline))
+            return await self.run(lambda: self._prepare(source, spec, deadline))
         except ImageError as error:
             raise InvalidRequestError(source.field, str(error)) from error
         finally:
             self._pending -= 1
 
-    async def _submit(self, prepare: Callable[[], Tensor]) -> Tensor:
-        # The pool keeps a cancelled job until its turn comes; the image must not wait with it.
-        waiting = [prepare]
+    async def run(self, job: Callable[[], Result]) -> Result:
+        """Run any short job of pixels, such as colouring a photo, beside the decoding."""
+        return await self._threads.run(job)
 
-        def begin() -> Tensor:
-            return waiting.pop()()
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, begin)
-        finally:
-            waiting.clear()
-
-    def _prepare(self, source: ImageSource, spec: InputSpec, deadline: float) -> Tensor:
+    def _prepare(
+        self, source: ImageSource | MeasuredImage, spec: InputSpec, deadline: float
+    ) -> Tensor:
         began = time.monotonic()  # the event loop's clock
         if began >= deadline:
             raise DeadlineExpiredError("the deadline passed before a decoder was free")
@@ -125,4 +211,4 @@ class DecodePool:
 
     def close(self) -> None:
         """Let running decodes finish and end the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        self._threads.close()

@@ -2,9 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
+
+from models.class_activation import CamMethod
+
+if TYPE_CHECKING:
+    from server.telemetry.tracing import RequestTrace
+
+
+@dataclass(frozen=True)
+class Explain:
+    """A wish for a class-activation map.
+
+    Attributes:
+        label: The label to explain, a position in the model's output; None: the best.
+        method: How.
+    """
+
+    label: int | None = None
+    method: CamMethod = CamMethod.GRAD_CAM
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A class-activation map.
+
+    Attributes:
+        label: What it explains, a position in the model's output.
+        score: That label's calibrated probability.
+        map: float32 [h', w'], 0 to 1, on the CPU.
+    """
+
+    label: int
+    score: float
+    map: Tensor
 
 
 @dataclass(frozen=True)
@@ -14,10 +47,17 @@ class Work:
     Attributes:
         image: uint8 [3, h, w], the model's input size.
         top_k: How many labels are wanted, at least 1.
+        explain: The map that is wanted, if one is.
+        least_score: Of every label with at least this score, whatever ``top_k``, the answer is to
+            tell; more than 1: of none.
+        trace: Of its request, when it is traced.
     """
 
     image: Tensor
     top_k: int
+    explain: Explain | None = None
+    trace: "RequestTrace | None" = None
+    least_score: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -27,10 +67,16 @@ class Scores:
     Attributes:
         indices: Positions in the model's output, best first.
         values: Their calibrated probabilities.
+        activation: The map, where one was wanted.
+        members: Positions and scores of the labels with at least the least score, best first.
+        novelty: How unlike the training images it is; None where the engine cannot tell.
     """
 
     indices: tuple[int, ...]
     values: tuple[float, ...]
+    activation: Activation | None = None
+    members: tuple[tuple[int, float], ...] = ()
+    novelty: float | None = None
 
 
 class Engine(Protocol):

@@ -91,8 +91,9 @@ class Seat:
         return lane
 
     def leave(self) -> None:
-        """Give up the place; no batch of it runs any more."""
-        self.lanes.seats.remove(self)
+        """Give up the place, if it still has it; no batch of it runs any more."""
+        if self in self.lanes.seats:
+            self.lanes.seats.remove(self)
 
 
 class Lane:

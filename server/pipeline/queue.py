@@ -79,11 +79,9 @@ class BatchQueue(Generic[Item]):
     def __init__(
         self, max_batch_size: int, max_delay_s: float = 0.0, cost: CostModel | None = None
     ) -> None:
-        if max_batch_size < 1:
-            raise ValueError(f"max_batch_size must be at least 1, not {max_batch_size}")
         if max_delay_s < 0:
             raise ValueError(f"max_delay_s must not be negative, not {max_delay_s}")
-        self._max_batch_size = max_batch_size
+        self.limit_batches(max_batch_size)
         self._max_delay_s = max_delay_s
         self._cost = cost or CostModel({})
         self._levels: dict[int, FairQueue[Ticket[Item]]] = {}  # those in use, by priority
@@ -94,6 +92,12 @@ class BatchQueue(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def limit_batches(self, max_batch_size: int) -> None:
+        """Let batches from now on hold at most ``max_batch_size`` tickets."""
+        if max_batch_size < 1:
+            raise ValueError(f"max_batch_size must be at least 1, not {max_batch_size}")
+        self._max_batch_size = max_batch_size
 
     def __contains__(self, ticket: Ticket[Item]) -> bool:
         return ticket in self._waiting

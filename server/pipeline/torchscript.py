@@ -12,8 +12,10 @@ from models import torchscript
 from models.artifact import Artifact
 from models.errors import GoldenMismatchError
 from models.golden import check_golden
+from models.manifest import Manifest
 from server.errors import EngineError
-from server.pipeline.engine import Scores, Work
+from server.pipeline.engine import Activation, Scores, Work
+from server.pipeline.explain import explain
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class TorchScriptEngine:
         self._device = device
         self._input = artifact.manifest.input
         self._temperature = artifact.manifest.calibration.temperature
+        self._novelty = artifact.novelty_score(device)
         self._module, self.dtype = self._load(artifact, precision)
 
     def warm_up(self, max_batch_size: int) -> dict[int, float]:
@@ -57,23 +60,59 @@ class TorchScriptEngine:
             )
             for _ in range(_WARM_UP_RUNS):
                 started = time.perf_counter()
-                self._scores(self._module, images)
+                self.scores(self._forward(self._module, images)[1])
                 seconds[size] = time.perf_counter() - started
         return seconds
 
     def run(self, batch: Sequence[Work]) -> list[Scores | Exception]:
         """Scores for each image; an item whose scores are not finite fails alone."""
-        images = torch.stack([work.image for work in batch])
-        scores = self._scores(self._module, images)
-        top_k = min(max(work.top_k for work in batch), scores.shape[1])
-        values, indices = torch.topk(scores, top_k)
-        rows = zip(batch, values.tolist(), indices.tolist(), strict=True)
-        return [_scores_of(work.top_k, row, index) for work, row, index in rows]
+        features, logits = self._forward(self._module, torch.stack([work.image for work in batch]))
+        return self.answers(features, logits, batch)
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The forward pass alone.
+
+        Args:
+            images: uint8 [b, 3, h, w] on the CPU.
+
+        Returns:
+            The last feature map, [b, c, h', w'], and logits, [b, classes], on the device.
+        """
+        return self._forward(self._module, images)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Calibrated scores, float32 [b, classes] on the CPU."""
+        with torch.inference_mode():
+            return torch.softmax(logits.float() / self._temperature, dim=1).cpu()
+
+    def answers(
+        self, features: Tensor, logits: Tensor, batch: Sequence[Work]
+    ) -> list[Scores | Exception]:
+        """What a forward pass says of each image, whichever engine ran it.
+
+        Args:
+            features: The last feature map, [b, c, h', w'].
+            logits: [b, classes].
+            batch: What is wanted.
+        """
+        scores = self.scores(logits)
+        maps = explain(self._module, features, scores, batch)
+        values, indices = torch.topk(scores, _wanted(scores, batch))
+        told = self._novelty_of(features, logits)
+        rows = zip(batch, values.tolist(), indices.tolist(), maps, told, strict=True)
+        return [_scores_of(*row) for row in rows]
+
+    def _novelty_of(self, features: Tensor, logits: Tensor) -> list[float] | list[None]:
+        if self._novelty is None:
+            return [None] * len(logits)
+        with torch.inference_mode():
+            novelty: list[float] = self._novelty(features, logits).tolist()
+        return novelty
 
     def _load(
         self, artifact: Artifact, precision: Precision
     ) -> tuple[torch.jit.ScriptModule, torch.dtype]:
-        if precision == "bf16" or (precision == "auto" and _computes_bf16(self._device)):
+        if precision == "bf16" or (precision == "auto" and computes_bf16(self._device)):
             try:
                 return self._prepare(artifact, torch.bfloat16), torch.bfloat16
             except GoldenMismatchError as error:
@@ -85,34 +124,56 @@ class TorchScriptEngine:
     def _prepare(self, artifact: Artifact, dtype: torch.dtype) -> torch.jit.ScriptModule:
         module = artifact.module().eval().to(self._device)
         module.body.to(dtype=dtype, memory_format=torch.channels_last)
-        frozen = torchscript.freeze(module)
-        tolerances = artifact.manifest.golden
+        frozen = torchscript.freeze_both(module)
         check_golden(
             artifact.golden(),
-            lambda images: self._scores(frozen, images),
+            lambda images: self.scores(self._forward(frozen, images)[1]),
             self._temperature,
-            tolerances.score_tolerance_bf16
-            if dtype == torch.bfloat16
-            else tolerances.score_tolerance_fp32,
+            score_tolerance(artifact.manifest, dtype),
         )
         return frozen
 
-    def _scores(self, module: torch.jit.ScriptModule, images: Tensor) -> Tensor:
-        """uint8 [b, 3, h, w] on the CPU to calibrated scores, float32 [b, classes] on the CPU."""
+    def _forward(self, module: torch.jit.ScriptModule, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             pixels = images.to(self._device, memory_format=torch.channels_last)
-            logits: Tensor = module(pixels)
-            return torch.softmax(logits.float() / self._temperature, dim=1).cpu()
+            features, logits = module(pixels)
+            return features, logits
 
 
-def _scores_of(top_k: int, values: list[float], indices: list[int]) -> Scores | Exception:
+def score_tolerance(manifest: Manifest, dtype: torch.dtype) -> float:
+    """How far scores may be from the golden ones when the body runs in ``dtype``."""
+    golden = manifest.golden
+    return golden.score_tolerance_bf16 if dtype == torch.bfloat16 else golden.score_tolerance_fp32
+
+
+def _wanted(scores: Tensor, batch: Sequence[Work]) -> int:
+    """How many of the best labels the batch needs."""
+    top_k = max(work.top_k for work in batch)
+    least = torch.tensor([[work.least_score] for work in batch])
+    return min(max(top_k, int((scores >= least).sum(dim=1).max())), scores.shape[1])
+
+
+def _scores_of(
+    work: Work,
+    values: list[float],
+    indices: list[int],
+    drawn: Activation | None,
+    novelty: float | None,
+) -> Scores | Exception:
     # NaN sorts first, so the best score tells.
     if values[0] != values[0]:
         return EngineError("the model gave no finite score for this image")
-    return Scores(tuple(indices[:top_k]), tuple(values[:top_k]))
+    members = [
+        (index, value)
+        for index, value in zip(indices, values, strict=True)
+        if value >= work.least_score
+    ]
+    top_k = work.top_k
+    return Scores(tuple(indices[:top_k]), tuple(values[:top_k]), drawn, tuple(members), novelty)
 
 
-def _computes_bf16(device: torch.device) -> bool:
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 in its instructions."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()

@@ -1,7 +1,7 @@
-"""What every unary method shares: parse inside the handler, map errors, end the call once.
+"""What the methods share: parse inside the handler, know the caller, end the call once.
 
 grpc would answer a message that does not parse with UNKNOWN, so handlers take
-bytes and parse themselves.
+bytes and parse themselves. What they raise is mapped in ``rpc.boundary``.
 """
 
 from __future__ import annotations  # grpc's handler types are generic in their stubs only
@@ -9,8 +9,8 @@ from __future__ import annotations  # grpc's handler types are generic in their 
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf
 from typing import TypeVar
 
@@ -19,14 +19,17 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from server.access.quotas import Quota
 from server.errors import InvalidRequestError
-from server.rpc.status import status_of
+from server.rpc.door import visitor
+from server.rpc.status import trailing_metadata
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, Message]
 
 CLIENT_KEY = "menagerie-client"
+_CALLER_KEYS = (CLIENT_KEY, "traceparent", "tracestate")
 _LONGEST_NAME = 128
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}", re.ASCII)
 
@@ -70,27 +73,77 @@ class Caller:
     Attributes:
         name: Clients take turns by it.
         deadline: The call's, on the event loop's clock, in seconds; inf when it has none.
+        quota: Each image takes a place of it.
+        trace_headers: Its metadata of W3C Trace Context.
     """
 
     name: str
     deadline: float
+    quota: Quota
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def caller_of(context: Context) -> Caller:
-    """The name in the metadata, else the peer's host; and the call's deadline."""
+    """Who the door let in, and the call's deadline.
+
+    One who is not known may give a name in the metadata: clients behind a proxy take turns by
+    it, while their quota is still the proxy's.
+    """
     remaining = context.time_remaining()
     deadline = inf if remaining is None else asyncio.get_running_loop().time() + remaining
-    for key, value in context.invocation_metadata() or ():
-        if key == CLIENT_KEY and isinstance(value, str) and value:
-            return Caller(value[:_LONGEST_NAME], deadline)
-    return Caller(context.peer().rpartition(":")[0], deadline)
+    texts = {
+        key: value
+        for key, value in context.invocation_metadata() or ()
+        if isinstance(value, str) and key in _CALLER_KEYS
+    }
+    entered = visitor.get()
+    named = texts.pop(CLIENT_KEY, "")[:_LONGEST_NAME]
+    name = entered.name if entered.known else named or entered.name
+    return Caller(name, deadline, entered.quota, texts)
+
+
+class ClientLeftError(asyncio.CancelledError):
+    """The client left before it could be told how its call ended: to gRPC, a cancelled call."""
 
 
 async def end_with(context: Context, status: status_pb2.Status) -> None:
-    """End the call with a status and its details."""
+    """End the call with a status and its details.
+
+    Raises:
+        grpc.aio.AbortError: Always; it ends the handler.
+        ClientLeftError: Nobody is left to tell.
+    """
+    ended = rpc_status.to_status(status)
     # Experimental since 2019 and missing from the stubs.
     abort = context.abort_with_status  # type: ignore[attr-defined]
-    await abort(rpc_status.to_status(status))
+    metadata = (*ended.trailing_metadata, *trailing_metadata(status))
+    try:
+        await abort(_Ended(ended.code, ended.details, metadata))
+    except grpc.aio.InternalError as unsent:
+        raise ClientLeftError from unsent
+
+
+@dataclass(frozen=True)
+class _Ended(grpc.Status):
+    """gRPC's own has no public constructor."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in its stubs only
+    """Several services' handlers as one."""
+
+    def __init__(self, *services: grpc.GenericRpcHandler[bytes, Message]) -> None:
+        self._services = services
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, Message] | None:
+        """gRPC asks who handles a method."""
+        found = (service.service(handler_call_details) for service in self._services)
+        return next((handler for handler in found if handler is not None), None)
 
 
 def unary(
@@ -98,14 +151,8 @@ def unary(
 ) -> grpc.RpcMethodHandler[bytes, Message]:
     """A handler that parses ``kind`` and answers with what ``method`` returns."""
 
-    async def handle(data: bytes, context: Context) -> Message | None:
-        try:
-            return await method(parse(kind, data), context)
-        except Exception as error:
-            if isinstance(error, grpc.aio.AbortError):
-                raise
-            await end_with(context, status_of(error, uuid.uuid4().hex))
-            return None
+    async def handle(data: bytes, context: Context) -> Message:
+        return await method(parse(kind, data), context)
 
     return grpc.unary_unary_rpc_method_handler(
         handle,

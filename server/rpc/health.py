@@ -14,6 +14,8 @@ WatchContext = grpc.aio.ServicerContext[
     health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
 ]
 SERVICE = "grpc.health.v1.Health"
+# Whoever asks only whether the process still answers, as an orchestrator that would restart it.
+LIVENESS = "liveness"
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
@@ -26,9 +28,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._closed = False
 
     async def set(self, *, serving: bool) -> None:
-        """Change the status and tell every watcher."""
+        """Change the status and tell every watcher; nothing after `close`."""
         states = health_pb2.HealthCheckResponse
         async with self._changed:
+            if self._closed:
+                return
             self._status = states.SERVING if serving else states.NOT_SERVING
             self._changed.notify_all()
 
@@ -42,7 +46,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: WatchContext
     ) -> health_pb2.HealthCheckResponse:
-        """The status now; NOT_FOUND for an unknown service."""
+        """The status now; NOT_FOUND for an unknown service.
+
+        Of ``liveness`` it is always SERVING: a server that loads or drains is not to be restarted.
+        """
+        if request.service == LIVENESS:
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, "service is unknown")
         return health_pb2.HealthCheckResponse(status=self._status)

@@ -1,0 +1,1 @@
+"""Who may call: clients and their tokens, scopes and quotas. Knows neither gRPC nor torch."""

@@ -1,0 +1,185 @@
+"""The compiled engine takes over from TorchScript, in the background, once it has proven itself.
+
+Versions come to their turn one after another. Whatever goes wrong, TorchScript goes on serving.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from models.artifact import Artifact
+from models.errors import ModelsError
+from server.catalog.servable import EngineOptions, Servable
+from server.errors import EngineError
+from server.pipeline.compile_cache import CompileCache
+from server.pipeline.compiling import LOWEST_PRIORITY, CompileError, Target, libraries_of
+from server.pipeline.lowering import ANY_SIZE
+from server.pipeline.race import wins
+from server.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    """What became of an attempt. Those of the compiler bear `CompileFailure`'s words."""
+
+    TAKEN_OVER = "taken_over"
+    NOT_ON_CPU = "not_on_cpu"
+    NO_TWIN = "no_twin"
+    NO_COMPILER = "no_compiler"
+    CACHE = "cache"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    WRONG_SCORES = "wrong_scores"
+    NOT_FASTER = "not_faster"
+    UNLOADED = "unloaded"
+
+
+class StayError(Exception):
+    """TorchScript stays.
+
+    Attributes:
+        outcome: Why, in a word.
+    """
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How twins are compiled.
+
+    Attributes:
+        cache: Where libraries are kept.
+        timeout_s: Longest compilation, in seconds.
+        must_win: Whether an engine takes over only if it is measured to be faster.
+        niceness: How far the compiler gives way to others.
+    """
+
+    cache: CompileCache
+    timeout_s: float
+    must_win: bool
+    niceness: int = LOWEST_PRIORITY
+
+
+class TakeOvers:
+    """Compiles the twins of the versions that were added and lets the results take over.
+
+    Args:
+        compile_options: How twins are compiled.
+        engine_options: How engines run.
+        metrics: The server's metrics.
+    """
+
+    def __init__(
+        self, compile_options: CompileOptions, engine_options: EngineOptions, metrics: Metrics
+    ) -> None:
+        self._compile = compile_options
+        self._engine = engine_options
+        self._metrics = metrics
+        self._waiting: dict[Servable, Artifact] = {}
+        self._added = asyncio.Event()
+
+    def add(self, servable: Servable, artifact: Artifact) -> None:
+        """Let a version wait for its turn."""
+        self._waiting[servable] = artifact
+        self._added.set()
+
+    def forget(self, servable: Servable) -> None:
+        """Hold a version no longer that is being unloaded."""
+        self._waiting.pop(servable, None)
+
+    async def run(self) -> None:
+        """Work through what was and will be added; cancelling ends a compiler at once."""
+        while True:
+            await self._added.wait()
+            if self._waiting:
+                await self.attempt(*self._next())
+            else:
+                self._added.clear()
+
+    def _next(self) -> tuple[Servable, Artifact]:
+        servable = next(iter(self._waiting))
+        return servable, self._waiting.pop(servable)
+
+    async def attempt(self, servable: Servable, artifact: Artifact) -> Outcome:
+        """Let one version's compiled engine take over, or say why not."""
+        model, version = artifact.manifest.name, str(artifact.manifest.version)
+        fields: dict[str, object] = {"model": model, "version": version}
+        began = time.monotonic()
+        try:
+            gains = await self._take_over(servable, artifact)
+            outcome = Outcome.TAKEN_OVER
+            fields["speedup"] = {str(size): round(gain, 2) for size, gain in gains.items()}
+            log.info("the compiled engine took over", extra={"fields": {**fields, **_took(began)}})
+        except StayError as error:
+            outcome = error.outcome
+            reason = {"reason": outcome, "detail": str(error)}
+            level = logging.INFO if outcome in _EXPECTED else logging.WARNING
+            fields |= {**reason, **_took(began)}
+            log.log(level, "TorchScript goes on serving", extra={"fields": fields})
+        except Exception:
+            outcome = Outcome.UNLOADED if servable.drained else Outcome.FAILED
+            if not servable.drained:
+                log.exception("TorchScript goes on serving", extra={"fields": fields})
+        self._metrics.engine_takeovers.labels(model, version, outcome).inc()
+        return outcome
+
+    async def target(self, servable: Servable, artifact: Artifact) -> Target:
+        """What is compiled: for single images, which gain most, and for all other batches."""
+        spec = artifact.manifest.input
+        return Target(
+            digest=artifact.digest,
+            height=spec.height,
+            width=spec.width,
+            dtype=servable.dtype,
+            threads=self._engine.allotment.threads_per_lane,
+            features=await servable.engine.feature_shape(),
+            sizes=(1, ANY_SIZE) if self._engine.max_batch_size > 1 else (1,),
+        )
+
+    async def _take_over(self, servable: Servable, artifact: Artifact) -> dict[int, float]:
+        if self._engine.device.type != "cpu":
+            raise StayError(Outcome.NOT_ON_CPU, f"the device is {self._engine.device}")
+        if artifact.twin is None:
+            raise StayError(Outcome.NO_TWIN, "the artifact has no model.pt2")
+        target = await self.target(servable, artifact)
+        try:
+            libraries = await libraries_of(
+                target,
+                artifact.twin,
+                self._compile.cache,
+                self._compile.timeout_s,
+                self._compile.niceness,
+            )
+        except CompileError as error:
+            raise StayError(Outcome(error.reason), str(error)) from error
+        try:
+            engine = await servable.engine.prepare_compiled(artifact, libraries)
+        except (ModelsError, EngineError) as error:
+            raise StayError(Outcome.WRONG_SCORES, str(error)) from error
+        gains = await servable.engine.race(engine)
+        if self._compile.must_win and not wins(gains):
+            shown = ", ".join(f"{gain:.2f} at {size}" for size, gain in gains.items())
+            raise StayError(Outcome.NOT_FASTER, f"speed over TorchScript's: {shown}")
+        if servable.drained:
+            raise StayError(Outcome.UNLOADED, "the version was unloaded meanwhile")
+        servable.take_over(engine, gains)
+        return gains
+
+
+_EXPECTED = {
+    Outcome.NO_TWIN,
+    Outcome.NO_COMPILER,
+    Outcome.NOT_ON_CPU,
+    Outcome.NOT_FASTER,
+    Outcome.UNLOADED,
+}
+
+
+def _took(began: float) -> dict[str, float]:
+    return {"after_s": round(time.monotonic() - began, 3)}

@@ -1,0 +1,176 @@
+"""Answers from the engine's process: decode here, compute there."""
+
+import asyncio
+import struct
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from functools import partial
+
+from google.rpc import status_pb2
+
+from models.image_statistics import ImageStatistics
+from models.manifest import InputSpec
+from proto.classify.v1 import classify_pb2
+from server.errors import DrainingError, InvalidRequestError
+from server.fronts import callers
+from server.fronts.frames import Kind
+from server.fronts.link import EngineLink
+from server.fronts.slots import Slots
+from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
+from server.rpc import translate
+from server.rpc.answers import Served, told
+from server.rpc.calls import Caller
+from server.rpc.status import request_id_of, status_of
+
+# What became of the image: slot (-1: it comes with the frame; -2: there is none), height, width,
+# bytes that came, seconds of decoding, and the fields of its ImageStatistics.
+IMAGE = struct.Struct("<iIIId4d")
+INLINE, NOWHERE = -1, -2
+_NOTHING = ImageStatistics(0.0, 0.0, 0.0, 0.0)
+
+_MOST_TRIES = 3  # of decoding for a model whose input changes
+
+
+class RemoteAnswers:
+    """Answers that the engine computes from images that are decoded here.
+
+    Args:
+        link: To the engine.
+        slots: For pixels.
+        decoder: Of this process.
+    """
+
+    def __init__(self, link: EngineLink, slots: Slots, decoder: DecodePool) -> None:
+        self._link = link
+        self._slots = slots
+        self._decoder = decoder
+        self._specs: dict[bytes, InputSpec] = {}
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    async def serve(
+        self, method: str, request: classify_pb2.ClassifyRequest, caller: Caller
+    ) -> Served:
+        """Answer one request: never raises but when the call is cancelled."""
+        started = time.perf_counter()
+        self._active += 1
+        self._idle.clear()
+        try:
+            outcome = await self._answer(method, request, caller)
+        except (Exception, asyncio.CancelledError) as error:
+            outcome = status_of(told(error), request.request_id or uuid.uuid4().hex)
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._idle.set()
+        if isinstance(outcome, classify_pb2.ClassifyResponse):
+            outcome.timings.total_us = round((time.perf_counter() - started) * 1e6)
+            return Served(outcome.request_id, outcome)
+        return Served(request.request_id or request_id_of(outcome), outcome)
+
+    def refuse(self, method: str, request_id: str, error: Exception) -> Served:
+        """The status of a request that could not be read; the engine counts it."""
+        named = request_id or uuid.uuid4().hex
+        status = status_of(error, named)
+        self._link.tell(Kind.REFUSED, method.encode(), named.encode(), status.SerializeToString())
+        return Served(request_id, status)
+
+    async def drain(self) -> None:
+        """Refuse new requests and return when all accepted ones are answered."""
+        self._draining = True
+        await self._idle.wait()
+
+    async def _answer(
+        self, method: str, request: classify_pb2.ClassifyRequest, caller: Caller
+    ) -> classify_pb2.ClassifyResponse | status_pb2.Status:
+        if self._draining:
+            raise DrainingError("the server is shutting down and takes no new requests")
+        source = _source(request)
+        request.ClearField("image")
+        head = (method.encode(), callers.pack(caller), request.SerializeToString())
+        model = request.model.SerializeToString()
+        spec = await self._spec(model)
+        for _ in range(_MOST_TRIES):
+            package = await self._package(source, spec, caller.deadline)
+            frame = await self._link.ask(Kind.CLASSIFY, *head, *package.blobs, done=package.done)
+            if frame.kind is not Kind.STALE:
+                break
+            spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
+        if frame.kind is Kind.ANSWER:
+            return classify_pb2.ClassifyResponse.FromString(frame.blobs[0])
+        return status_pb2.Status.FromString(frame.blobs[0])
+
+    async def _spec(self, model: bytes) -> InputSpec | None:
+        """The input of the model that a request names; None: the engine will say what is wrong."""
+        spec = self._specs.get(model)
+        if spec is None:
+            frame = await self._link.ask(Kind.SPEC, model)
+            if frame.blobs:
+                spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
+        return spec
+
+    async def _package(
+        self, source: ImageSource | InvalidRequestError, spec: InputSpec | None, deadline: float
+    ) -> "_Package":
+        """The image, decoded for ``spec``, or why there is none."""
+        started = time.perf_counter()
+        if isinstance(source, InvalidRequestError):
+            return _refused(source, 0, 0.0)
+        if spec is None:
+            return _Package((_about(NOWHERE, (0, 0), source.size, 0.0),))
+        measured = MeasuredImage(source)
+        try:
+            pixels = await self._decoder.decode(measured, spec, deadline)
+        except InvalidRequestError as error:
+            return _refused(error, source.size, time.perf_counter() - started)
+        spent_s = time.perf_counter() - started
+        slot = self._slots.put(pixels)
+        about = _about(
+            INLINE if slot is None else slot,
+            (pixels.shape[1], pixels.shape[2]),
+            source.size,
+            spent_s,
+            measured.statistics or _NOTHING,
+        )
+        if slot is None:
+            return _Package((about, pixels.numpy().tobytes()))
+        return _Package((about,), partial(self._slots.give_back, slot))
+
+
+@dataclass(frozen=True)
+class _Package:
+    """What stands for an image in a frame.
+
+    Attributes:
+        blobs: For the frame.
+        done: To be called when the engine has let go of it.
+    """
+
+    blobs: tuple[bytes, ...]
+    done: Callable[[], None] = lambda: None
+
+
+def _refused(error: InvalidRequestError, size: int, spent_s: float) -> _Package:
+    about = _about(NOWHERE, (0, 0), size, spent_s)
+    return _Package((about, error.field.encode(), error.problem.encode()))
+
+
+def _source(request: classify_pb2.ClassifyRequest) -> ImageSource | InvalidRequestError:
+    try:
+        return translate.image_source(request.image)
+    except InvalidRequestError as error:  # the engine may have more to object to, and first
+        return error
+
+
+def _about(
+    slot: int,
+    shape: tuple[int, int],
+    size: int,
+    spent_s: float,
+    statistics: ImageStatistics = _NOTHING,
+) -> bytes:
+    return IMAGE.pack(slot, *shape, size, spent_s, *astuple(statistics))

@@ -1,0 +1,149 @@
+"""Photos worth learning from, kept on disk: a bounded queue and a thread that writes.
+
+Off unless the operator names a folder, and of each photo unless its sender allows it. What the
+thread has no time for is dropped and counted; answering never waits.
+"""
+
+import hashlib
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_WAITING = 64
+_SUFFIXES = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"))
+_BURST = 10  # photos that may come at once
+
+
+@dataclass(frozen=True)
+class CapturePolicy:
+    """What may be kept.
+
+    Attributes:
+        folder: Where; made if it is missing.
+        per_minute: Most photos a minute; corrected ones are not counted.
+        budget_bytes: Most bytes of photos in the folder.
+    """
+
+    folder: Path
+    per_minute: float
+    budget_bytes: int
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A photo and what was said of it; the JSON file beside it has all but ``image``.
+
+    Attributes:
+        image: The encoded file as it came.
+        request_id: Of its request.
+        model: Who answered.
+        version: Its version.
+        digest: Its artifact.
+        predicted: Id of the best label.
+        score: Of that label.
+        reasons: "uncertain", "novel", "corrected".
+        true_label: What a person said it is; empty if nobody did.
+        comment: What they wrote.
+    """
+
+    image: bytes
+    request_id: str
+    model: str
+    version: str
+    digest: str
+    predicted: str
+    score: float
+    reasons: tuple[str, ...]
+    true_label: str = ""
+    comment: str = ""
+
+
+class Capture:
+    """Writes captured photos.
+
+    Args:
+        policy: What may be kept.
+        on_outcome: Called with "kept", "rate", "budget", "queue" or "failed" for each photo;
+            from the writing thread, too.
+        clock: Seconds.
+
+    Raises:
+        OSError: The folder cannot be made or listed.
+    """
+
+    def __init__(
+        self,
+        policy: CapturePolicy,
+        on_outcome: Callable[[str], None] = lambda _outcome: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._on_outcome = on_outcome
+        self._clock = clock
+        self._allowance, self._refilled = float(_BURST), clock()
+        policy.folder.mkdir(parents=True, exist_ok=True)
+        self._used_bytes = sum(path.stat().st_size for path in policy.folder.iterdir())
+        self._queue: queue.Queue[Captured | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._write_all, name="capture", daemon=True)
+        self._thread.start()
+
+    def offer(self, photo: Captured) -> bool:
+        """Keep a photo if the policy has room for it; returns at once."""
+        if not photo.true_label and not self._takes_one():
+            self._on_outcome("rate")
+            return False
+        try:
+            self._queue.put_nowait(photo)
+        except queue.Full:
+            self._on_outcome("queue")
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _takes_one(self) -> bool:
+        now = self._clock()
+        gained = (now - self._refilled) * self._policy.per_minute / 60
+        self._allowance, self._refilled = min(_BURST, self._allowance + gained), now
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True
+
+    def _write_all(self) -> None:
+        while (photo := self._queue.get()) is not None:
+            try:
+                self._on_outcome("kept" if self._write(photo) else "budget")
+            except OSError:
+                log.exception("a photo could not be kept")
+                self._on_outcome("failed")
+
+    def _write(self, photo: Captured) -> bool:
+        name = hashlib.sha256(photo.image).hexdigest()
+        suffix = next((end for start, end in _SUFFIXES if photo.image.startswith(start)), ".bin")
+        path = self._policy.folder / (name + suffix)
+        if not path.exists():
+            if self._used_bytes + len(photo.image) > self._policy.budget_bytes:
+                return False
+            _replace(path, photo.image)
+            self._used_bytes += len(photo.image)
+        facts = {key: value for key, value in asdict(photo).items() if key != "image"}
+        _replace(path.with_suffix(".json"), json.dumps({**facts, "file": path.name}).encode())
+        return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside and rename: a reader never sees half."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(content)
+    beside.replace(path)

@@ -1,0 +1,171 @@
+"""A model version's engine on the threads of its lanes, with what its batches take.
+
+TorchScript loads first and serves at once; a compiled engine may take over later.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from models.artifact import Artifact
+from models.manifest import CHANNELS
+from server.errors import EngineMemoryError
+from server.pipeline.compiled import CompiledEngine
+from server.pipeline.cores import Allotment
+from server.pipeline.cost import CostModel
+from server.pipeline.engine import Engine, Scores, Work
+from server.pipeline.race import speedups
+from server.pipeline.threads import compute_threads
+from server.pipeline.torchscript import Precision, TorchScriptEngine
+
+
+class LaneEngine:
+    """Runs batches on threads of its own; see :meth:`load`.
+
+    Attributes:
+        cost: What batches take, kept current.
+        dtype: Of the body.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        scripted: TorchScriptEngine,
+        cost: CostModel,
+        threads: ThreadPoolExecutor,
+        lanes: int,
+        max_batch_size: int,
+    ) -> None:
+        self.cost = cost
+        self.dtype = scripted.dtype
+        self._engine: Engine = scripted
+        self._scripted = scripted
+        self._threads = threads
+        self._lanes = lanes
+        self._max_batch_size = max_batch_size
+        spec = artifact.manifest.input
+        self._image = torch.zeros((CHANNELS, spec.height, spec.width), dtype=torch.uint8)
+
+    @classmethod
+    async def load(
+        cls,
+        artifact: Artifact,
+        device: torch.device,
+        precision: Precision,
+        max_batch_size: int,
+        allotment: Allotment,
+    ) -> "LaneEngine":
+        """Load and warm TorchScript on all lanes.
+
+        Raises:
+            ArtifactError: The module does not load or fails its golden samples.
+        """
+        loop = asyncio.get_running_loop()
+        threads = compute_threads(
+            allotment.lanes, f"engine-{artifact.manifest.name}", allotment.threads_per_lane
+        )
+        try:
+            scripted = await loop.run_in_executor(
+                threads, TorchScriptEngine, artifact, device, precision
+            )
+            warm_ups = [
+                loop.run_in_executor(threads, scripted.warm_up, max_batch_size)
+                for _ in range(allotment.lanes)
+            ]
+            measured = await asyncio.gather(*warm_ups)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+        # The lanes were warmed side by side, as they will run.
+        cost = CostModel({size: max(one[size] for one in measured) for size in measured[0]})
+        return cls(artifact, scripted, cost, threads, allotment.lanes, max_batch_size)
+
+    @property
+    def name(self) -> str:
+        """Which engine serves: "torchscript" or "compiled"."""
+        return "torchscript" if self._engine is self._scripted else "compiled"
+
+    async def run_batch(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
+        """Scores for each image, or why there are none, in order.
+
+        Raises:
+            EngineMemoryError: There is not enough memory for the batch.
+            Exception: The batch as a whole failed.
+        """
+        traces = [work.trace for work in batch if work.trace is not None]
+        with traces[0].batch(traces, len(batch)) if traces else nullcontext():
+            return await self._compute(batch)
+
+    async def prepare_compiled(
+        self, artifact: Artifact, libraries: Mapping[str, Path]
+    ) -> CompiledEngine:
+        """A compiled engine that may take over.
+
+        Raises:
+            EngineError: A library cannot be used.
+            GoldenMismatchError: It does not reproduce the golden samples.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            CompiledEngine,
+            artifact,
+            libraries,
+            self._lanes,
+            self._scripted,
+        )
+
+    async def feature_shape(self) -> tuple[int, ...]:
+        """Of one image's last feature map, [c, h', w']."""
+        features, _ = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._scripted.features_and_logits, self._image[None]
+        )
+        return tuple(features.shape[1:])
+
+    async def race(self, engine: Engine) -> dict[int, float]:
+        """How many times faster ``engine`` is than the one that serves, by batch size."""
+        loop = asyncio.get_running_loop()
+        return await speedups(
+            self._engine,
+            engine,
+            self._image,
+            self._max_batch_size,
+            lambda run: loop.run_in_executor(self._threads, run),
+        )
+
+    def take_over(self, engine: Engine, gains: Mapping[int, float]) -> None:
+        """Compute the batches from the next one on with ``engine``.
+
+        Args:
+            engine: Proven to give the same scores.
+            gains: How many times faster it is, by batch size.
+        """
+        self._engine = engine
+        self.cost.speed_up(gains)
+
+    def close(self) -> None:
+        """End the threads; no batch may run any more."""
+        self._threads.shutdown()
+
+    async def _compute(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
+        engine = self._engine
+        outcomes, seconds = await asyncio.get_running_loop().run_in_executor(
+            self._threads, _timed_run, engine, batch
+        )
+        if engine is self._engine:  # a batch of the engine before says nothing about this one
+            self.cost.observe(len(batch), seconds)
+        return outcomes
+
+
+def _timed_run(engine: Engine, batch: Sequence[Work]) -> tuple[list[Scores | Exception], float]:
+    """On the lane's thread, so that a busy event loop is not taken for a slow engine."""
+    began = time.perf_counter()
+    try:
+        outcomes = engine.run(batch)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise EngineMemoryError("the engine has not enough memory for this image") from error
+    return outcomes, time.perf_counter() - began

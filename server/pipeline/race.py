@@ -1,0 +1,65 @@
+"""Two engines timed by turns, one batch at a time, so that a neighbour slows both alike."""
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import torch
+
+from server.pipeline.engine import Engine, Work
+
+_WARM_UPS = 2
+_ROUNDS = 5
+_LEAST_GAIN = 1.03  # of the geometric mean over sizes: less is within the noise
+_LEAST_ANYWHERE = 0.95  # a size may be slower by no more than noise
+
+RunOnLane = Callable[[Callable[[], float]], Awaitable[float]]
+
+
+async def speedups(
+    old: Engine,
+    new: Engine,
+    image: torch.Tensor,
+    max_batch_size: int,
+    run_on_lane: RunOnLane,
+) -> dict[int, float]:
+    """How many times faster ``new`` is, by batch size: powers of two and the largest.
+
+    Each run is handed to a lane by itself, so that requests are computed in between. The new
+    engine is warmed at every size.
+
+    Args:
+        old: The engine that serves.
+        new: The one that may replace it.
+        image: uint8 [3, h, w].
+        max_batch_size: The largest size.
+        run_on_lane: Calls a function on a lane's thread and gives what it returns.
+    """
+
+    def timed(engine: Engine, size: int) -> Awaitable[float]:
+        return run_on_lane(lambda: _seconds(engine, [Work(image, top_k=1)] * size))
+
+    for size in range(1, max_batch_size + 1):
+        for _ in range(_WARM_UPS):
+            await timed(new, size)
+    sizes = {2**power for power in range(max_batch_size.bit_length())} | {max_batch_size}
+    return {
+        size: statistics.median(
+            [await timed(old, size) / await timed(new, size) for _ in range(_ROUNDS)]
+        )
+        for size in sorted(sizes)
+    }
+
+
+def wins(speedups: Mapping[int, float]) -> bool:
+    """Whether it is worth to change: faster on the whole, and nowhere slower."""
+    mean = statistics.geometric_mean(speedups.values())
+    return mean >= _LEAST_GAIN and min(speedups.values()) >= _LEAST_ANYWHERE
+
+
+def _seconds(engine: Engine, batch: list[Work]) -> float:
+    """Of one run. A single thread's own time does not count what ran in its place."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    began = clock()
+    engine.run(batch)
+    return max(clock() - began, 1e-9)

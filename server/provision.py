@@ -1,0 +1,122 @@
+"""Which models the server has: the catalog and what fills it, from settings. ``app`` alone calls
+it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.repository import ModelRepository
+from server.catalog.catalog import Catalog
+from server.catalog.control import Control
+from server.catalog.follow import Follower
+from server.catalog.loading import Loader
+from server.catalog.memory import memory_budget
+from server.catalog.policy import VersionPolicy, parse_policy
+from server.catalog.servable import EngineOptions
+from server.catalog.takeover import TakeOvers
+from server.pipeline.decode import DecodePool
+from server.settings import Settings
+from server.telemetry.metrics import Metrics
+
+_BUDGETED_SHARE = 0.9  # of the memory that is free: requests need some, too
+
+
+class TellServing(Protocol):
+    """Told whether requests that name nothing are served."""
+
+    async def __call__(self, *, serving: bool) -> None:
+        """Be told."""
+        ...
+
+
+@dataclass(frozen=True)
+class Provision:
+    """The models and what changes them.
+
+    Attributes:
+        catalog: Answers requests.
+        control: For administrators.
+    """
+
+    settings: Settings
+    repository: ModelRepository
+    catalog: Catalog
+    loader: Loader
+    follower: Follower
+    control: Control
+
+    async def load(self) -> None:
+        """Load what is to be there from the start."""
+        if self.settings.model_control == "watch":
+            await self.follower.look()
+            return
+        for name in self.settings.start_models:
+            versions = await asyncio.to_thread(self.repository.versions, name)
+            for version in sorted(_policy(self.settings, name).wanted(versions), reverse=True):
+                await self.loader.load(name, version)
+
+    @asynccontextmanager
+    async def kept(self, tell: TellServing) -> AsyncIterator[None]:
+        """Follow the repository inside the block, and ``tell`` whenever readiness has changed."""
+        interval_s = self.settings.repository_poll_s
+        await tell(serving=self.catalog.is_ready())
+        async with _beside(_tell(self.catalog, tell)):
+            if self.settings.model_control == "explicit" or interval_s == 0:
+                yield
+            else:
+                async with _beside(self.follower.run(interval_s)):
+                    yield
+
+
+def provision(
+    settings: Settings,
+    decoder: DecodePool,
+    options: EngineOptions,
+    metrics: Metrics,
+    takeovers: TakeOvers | None,
+) -> Provision:
+    """Everything about models, with nothing loaded yet.
+
+    Raises:
+        RepositoryError: The repository is not a folder.
+    """
+    repository = ModelRepository(settings.repository, settings.model_key)
+    default_labels = {name: model.default_label for name, model in settings.models.items()}
+    catalog = Catalog(settings.default_model, decoder, default_labels)
+    budget = settings.memory_limit_bytes or round(_BUDGETED_SHARE * memory_budget(options.device))
+    loader = Loader(repository, catalog, decoder, options, metrics, budget, takeovers)
+
+    def policy_of(name: str) -> VersionPolicy:
+        return _policy(settings, name)
+
+    follower = Follower(repository, catalog, loader, policy_of)
+    followed = follower if settings.model_control == "watch" else None
+    control = Control(repository, catalog, loader, followed, policy_of)
+    return Provision(settings, repository, catalog, loader, follower, control)
+
+
+def _policy(settings: Settings, name: str) -> VersionPolicy:
+    own = settings.models.get(name)
+    return parse_policy(own.versions if own and own.versions else settings.version_policy)
+
+
+async def _tell(catalog: Catalog, tell: TellServing) -> None:
+    changed = asyncio.Event()
+    catalog.on_change(changed.set)
+    while True:
+        await changed.wait()
+        changed.clear()
+        await tell(serving=catalog.is_ready())
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run ``work`` beside the block and cancel it after."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,197 @@
+"""From a request to classify to its outcome, whatever kind of call brought it."""
+
+from __future__ import annotations  # grpc's handler types are generic in their stubs only
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from google.rpc import code_pb2, status_pb2
+
+from proto.classify.v1 import classify_pb2
+from server.catalog.catalog import Catalog
+from server.catalog.servable import Classification, Servable
+from server.errors import CallLostError, DeadlineExpiredError
+from server.pipeline.decode import ImageSource
+from server.rpc import translate
+from server.rpc.calls import Caller, accept_request_id
+from server.rpc.feedback import AnswerMemory
+from server.rpc.status import status_of
+from server.telemetry.current_trace import current_trace
+from server.telemetry.metrics import Metrics
+from server.telemetry.request_log import RequestLog, RequestRecord
+
+if TYPE_CHECKING:
+    from server.telemetry.tracing import Tracing
+
+Outcome = classify_pb2.ClassifyResponse | status_pb2.Status
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request's outcome and the id it carries."""
+
+    request_id: str
+    outcome: Outcome
+
+
+class Answers(Protocol):
+    """Where answers come from: the models of this process, or another's."""
+
+    async def serve(
+        self, method: str, request: classify_pb2.ClassifyRequest, caller: Caller
+    ) -> Served:
+        """Answer one request: never raises but when the call is cancelled."""
+        ...
+
+    def refuse(self, method: str, request_id: str, error: Exception) -> Served:
+        """The status of a request that could not be read."""
+        ...
+
+
+class CatalogAnswers:
+    """Answers by the models of this process.
+
+    Args:
+        catalog: Which models answer.
+        metrics: The server's metrics.
+        request_log: Decides which requests get a log line.
+        tracing: Decides which are traced; None: none is.
+        default_timeout_s: How long a request may take whose caller set no deadline.
+        memory: Of the answers, for those who speak of them later.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        metrics: Metrics,
+        request_log: RequestLog,
+        tracing: Tracing | None,
+        default_timeout_s: float,
+        memory: AnswerMemory,
+    ) -> None:
+        self._memory = memory
+        self._catalog = catalog
+        self._metrics = metrics
+        self._request_log = request_log
+        self._tracing = tracing
+        self._default_timeout_s = default_timeout_s
+
+    def refuse(self, method: str, request_id: str, error: Exception) -> Served:
+        """The status of a request that could not be read."""
+        named = request_id or uuid.uuid4().hex
+        status = status_of(error, named)
+        self.count_refused(method, named, status)
+        return Served(request_id, status)
+
+    def count_refused(self, method: str, request_id: str, status: status_pb2.Status) -> None:
+        """Count a request that could not be read."""
+        code = code_pb2.Code.Name(status.code)  # type: ignore[arg-type]
+        self._observe(RequestRecord(method, request_id, "", "", code, 0.0))
+
+    async def serve(
+        self,
+        method: str,
+        request: classify_pb2.ClassifyRequest,
+        caller: Caller,
+        source: ImageSource | None = None,
+    ) -> Served:
+        """Answer one request: never raises but when the call is cancelled.
+
+        Args:
+            method: That brought it.
+            request: The request.
+            caller: Whose it is.
+            source: Its image, where that is not in the request.
+        """
+        started = time.perf_counter()
+        # A name that is refused stands in the answer, to match it, and nowhere else.
+        request_id, labels, code = "", ("", ""), code_pb2.CANCELLED
+        outcome: Outcome
+        answer: Classification | None = None
+        trace = self._tracing.begin(method, caller.trace_headers) if self._tracing else None
+        current_trace.set(trace)
+        self._metrics.in_flight.inc()
+        try:
+            request_id = accept_request_id(request.request_id)
+            servable = self._catalog.servable(
+                translate.selection(request.model, request.routing_key)
+            )
+            labels = (servable.manifest.name, str(servable.manifest.version))
+            answer = await self._classify_within(servable, request, caller, source)
+            total_s = time.perf_counter() - started
+            outcome = translate.response(
+                request_id, servable.manifest, servable.digest, answer, total_s
+            )
+            self._memory.note(request, outcome)
+            code = code_pb2.OK
+        except (Exception, asyncio.CancelledError) as error:
+            request_id = request_id or uuid.uuid4().hex
+            outcome = status_of(told(error), request_id)
+            code = code_pb2.Code.ValueType(outcome.code)
+        finally:
+            self._metrics.in_flight.dec()
+            total_s = time.perf_counter() - started
+            name = code_pb2.Code.Name(code)
+            trace_id = trace.trace_id if trace else ""
+            record = RequestRecord(method, request_id, *labels, name, total_s, answer, trace_id)
+            self._observe(record)
+            if trace is not None:
+                trace.end(record)
+        return Served(request.request_id or request_id, outcome)
+
+    async def _classify_within(
+        self,
+        servable: Servable,
+        request: classify_pb2.ClassifyRequest,
+        caller: Caller,
+        source: ImageSource | None,
+    ) -> Classification:
+        """Classify before the caller's deadline, or the server's own where there is none.
+
+        gRPC itself ends the calls of callers with a deadline.
+        """
+        deadline, ours = caller.deadline, None
+        if deadline == inf:
+            deadline = ours = asyncio.get_running_loop().time() + self._default_timeout_s
+        try:
+            async with asyncio.timeout_at(ours):
+                with caller.quota.image():
+                    return await servable.classify(
+                        source or translate.image_source(request.image),
+                        translate.top_k(request),
+                        translate.min_score(request),
+                        explain=translate.explain_wish(request),
+                        coverage=translate.coverage(request),
+                        quality=translate.quality(request),
+                        priority=translate.priority(request),
+                        deadline=deadline,
+                        client=caller.name,
+                    )
+        except TimeoutError as error:
+            raise DeadlineExpiredError(
+                f"no answer within {self._default_timeout_s:g} s, this server's limit for"
+                " requests without a deadline"
+            ) from error
+
+    def _observe(self, record: RequestRecord) -> None:
+        labels = (record.model, record.version)
+        self._metrics.requests.labels(record.method, *labels, record.code).inc()
+        if record.steps is not None:
+            self._metrics.request_seconds.labels(*labels).observe(
+                record.total_s, {"trace_id": record.trace_id} if record.trace_id else None
+            )
+        self._request_log.write(record)
+
+
+def told(error: BaseException) -> Exception:
+    """What to tell the caller; raises on if the caller itself has gone."""
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    return CallLostError("what computed the answer has gone")
