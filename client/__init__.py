@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from client.aio import AsyncClient
+    from client.credentials import Credentials
     from client.errors import (
         AddressError,
         CallCancelledError,
         ClassifyError,
         ClientError,
+        CredentialsError,
         DeadlineExceededError,
         ImageFileError,
         InternalError,
@@ -32,7 +34,16 @@ if TYPE_CHECKING:
         UnimplementedError,
     )
     from client.health import HealthStatus
-    from client.results import Classification, ModelInfo, Outcome, Prediction, Timings
+    from client.results import (
+        Classification,
+        Explanation,
+        ModelInfo,
+        Novelty,
+        Outcome,
+        Prediction,
+        PredictionSet,
+        Timings,
+    )
     from client.sdk import Client
 
 __all__ = [
@@ -43,16 +54,21 @@ __all__ = [
     "ClassifyError",
     "Client",
     "ClientError",
+    "Credentials",
+    "CredentialsError",
     "DeadlineExceededError",
+    "Explanation",
     "HealthStatus",
     "ImageFileError",
     "InternalError",
     "InvalidArgumentError",
     "ModelInfo",
     "NotFoundError",
+    "Novelty",
     "Outcome",
     "PermissionDeniedError",
     "Prediction",
+    "PredictionSet",
     "ResourceExhaustedError",
     "ServerUnavailableError",
     "Timings",
@@ -62,10 +78,20 @@ __all__ = [
 ]
 
 _ERRORS = tuple(name for name in __all__ if name.endswith("Error"))
-_RESULTS = ("Classification", "ModelInfo", "Outcome", "Prediction", "Timings")
+_RESULTS = (
+    "Classification",
+    "Explanation",
+    "ModelInfo",
+    "Novelty",
+    "Outcome",
+    "Prediction",
+    "PredictionSet",
+    "Timings",
+)
 _HOMES = {
     "AsyncClient": "client.aio",
     "Client": "client.sdk",
+    "Credentials": "client.credentials",
     "HealthStatus": "client.health",
     **dict.fromkeys(_ERRORS, "client.errors"),
     **dict.fromkeys(_RESULTS, "client.results"),

@@ -1,25 +1,41 @@
-"""``python -m client``: classify images, list models, ask for health."""
+"""``python -m client``: the command line. The commands are in ``client.cli.commands``."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from client.cli.classify import classify
-from client.cli.exits import EXIT_CODES_HELP, ExitCode
-from client.cli.health import health
-from client.cli.models import models
+from client.cli.commands import Commands
+from client.cli.exit_codes import EXIT_CODES_HELP, ExitCode
+from client.cli.profiles import ProfileError, apply_profile
 
 app = typer.Typer(
+    cls=Commands,
     help="Classify images with a Menagerie server.",
     epilog=EXIT_CODES_HELP,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(epilog=EXIT_CODES_HELP)(classify)
-app.command(epilog=EXIT_CODES_HELP)(models)
-app.command(epilog=EXIT_CODES_HELP)(health)
+
+
+@app.callback()
+def choose(
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            envvar="MENAGERIE_PROFILE",
+            show_envvar=False,
+            help="Server and credentials by a name from client.toml [default: the file's].",
+        ),
+    ] = "",
+) -> None:
+    """Classify images with a Menagerie server."""
+    try:
+        apply_profile(profile)
+    except ProfileError as error:
+        raise typer.BadParameter(str(error), param_hint="--profile") from None
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The asyncio client: the same calls as ``client.sdk.Client``."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -8,12 +8,27 @@ from typing import Self, TypeVar
 import grpc
 
 from client.address import server_address
-from client.aio_stream import AsyncImageStream, AsyncItems, async_image_bytes
+from client.aio_stream import AsyncImageStream, AsyncItems, async_image_content, each
 from client.channel import channel_options
+from client.credentials import Credentials
 from client.health import OVERALL, AsyncHealthCalls, HealthStatus
 from client.images import ImageSource
-from client.messages import Priority, Query, classification, model_info, model_spec, with_image
+from client.messages import (
+    CamMethod,
+    Priority,
+    Quality,
+    Query,
+    classification,
+    explain_request,
+    feedback_request,
+    get_answer_request,
+    model_info,
+    model_spec,
+    with_image,
+)
+from client.reconnect import async_surviving
 from client.results import Classification, ModelInfo, Outcome
+from client.retry import RetryThrottle
 from client.sdk import DEFAULT_TIMEOUT_S
 from client.status import from_rpc_error
 from client.streaming import DEFAULT_WINDOW, StreamPlan
@@ -32,7 +47,11 @@ class AsyncClient:
     """
 
     def __init__(
-        self, address: str | None = None, *, timeout_s: float | None = DEFAULT_TIMEOUT_S
+        self,
+        address: str | None = None,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        credentials: Credentials | None = None,
     ) -> None:
         """Prepare a connection.
 
@@ -40,14 +59,20 @@ class AsyncClient:
             address: HOST:PORT. None: $MENAGERIE_SERVER, else 127.0.0.1:50051.
             timeout_s: How long a call may take, in seconds, unless it says otherwise. None:
                 as long as it takes.
+            credentials: TLS and token. None, or what is left out: from the environment, else
+                neither.
 
         Raises:
             AddressError: The address is not HOST:PORT.
+            CredentialsError: A certificate or key cannot be used.
         """
         self.address = server_address(address)
         self.timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(self.address, channel_options(self.address))
+        self._throttle = RetryThrottle()
+        self._credentials = (credentials or Credentials()).resolved()
+        self._channel = open_channel(self.address, self._credentials)
         self._classify = classify_pb2_grpc.ClassifyServiceStub(self._channel)
+        self._feedback = classify_pb2_grpc.FeedbackServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._health = AsyncHealthCalls(self._channel, self.address)
 
@@ -75,6 +100,9 @@ class AsyncClient:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        coverage: float | None = None,
+        may_keep_image: bool = False,
+        quality: Quality = "once",
         priority: Priority = "normal",
         timeout_s: float | None = None,
         request_id: str = "",
@@ -86,9 +114,69 @@ class AsyncClient:
             ServerUnavailableError: No server was reached.
             ClassifyError: The server refused or failed the request.
         """
-        template = Query(model, version, label, top_k, min_score, priority).request()
-        request = with_image(template, await async_image_bytes(image), request_id)
+        template = Query(
+            model, version, label, top_k, min_score, priority, coverage, may_keep_image, quality
+        ).request()
+        request = with_image(template, await async_image_content(image), request_id)
         return await self._classify_request(request, timeout_s)
+
+    async def explain(
+        self,
+        image: ImageSource,
+        *,
+        label_id: str = "",
+        method: CamMethod = "grad_cam",
+        overlay: bool = False,
+        model: str = "",
+        version: str = "",
+        label: str = "",
+        priority: Priority = "normal",
+        timeout_s: float | None = None,
+    ) -> Classification:
+        """Classify one image and say which parts of it speak for a label; see ``Client.explain``.
+
+        Raises:
+            ImageFileError: The image cannot be read or is too large.
+            ServerUnavailableError: No server was reached.
+            ClassifyError: The server refused or failed the request.
+        """
+        query = Query(model, version, label, priority=priority)
+        data = await async_image_content(image)
+        request = explain_request(query, data, label_id, method, overlay=overlay)
+        answer = await self._call(self._classify.Explain, request, timeout_s)
+        return classification(answer.response)
+
+    async def feedback(
+        self, request_id: str, label_id: str, *, comment: str = "", timeout_s: float | None = None
+    ) -> bool:
+        """Say what an image that was classified really shows.
+
+        Args:
+            request_id: Of the answer.
+            label_id: The id of the right label; it need not be one of the model's.
+            comment: Anything else, at most 1000 characters.
+            timeout_s: In seconds. None: the client's.
+
+        Returns:
+            Whether the answer's best label was the right one.
+
+        Raises:
+            NotFoundError: The server no longer remembers the answer.
+            ClassifyError: The server refused or failed the call.
+        """
+        request = feedback_request(request_id, label_id, comment)
+        return (await self._call(self._feedback.Feedback, request, timeout_s)).correct
+
+    async def answer(self, request_id: str, *, timeout_s: float | None = None) -> Classification:
+        """Return an answer of before again, without its explanation.
+
+        Raises:
+            NotFoundError: The server no longer remembers it.
+            ClassifyError: The server refused or failed the call.
+        """
+        request = get_answer_request(request_id)
+        found = await self._call(self._feedback.GetAnswer, request, timeout_s)
+        return classification(found.response)
 
     def classify_many(
         self,
@@ -99,10 +187,14 @@ class AsyncClient:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        coverage: float | None = None,
+        may_keep_image: bool = False,
+        quality: Quality = "once",
         priority: Priority = "normal",
         timeout_s: float | None = None,
         window: int = DEFAULT_WINDOW,
         ordered: bool = False,
+        reconnect_s: float = 0.0,
     ) -> AsyncGenerator[Outcome[K], None]:
         """Classify many images over one stream; see ``Client.classify_many``.
 
@@ -115,14 +207,25 @@ class AsyncClient:
             ClassifyError: The stream as a whole failed. Items under way have no outcome.
         """
         plan = StreamPlan(
-            template=Query(model, version, label, top_k, min_score, priority).request(),
+            template=Query(
+                model, version, label, top_k, min_score, priority, coverage, may_keep_image, quality
+            ).request(),
             address=self.address,
             window=window,
             ordered=ordered,
             timeout_s=self._timeout_s(timeout_s),
+            throttle=self._throttle,
         )
+        if reconnect_s <= 0:
+            return self._stream(plan, images)
+        wait = partial(self.wait_until_serving, timeout_s=reconnect_s)
+        return async_surviving(each(images), partial(self._stream, plan), wait)
+
+    def _stream(self, plan: StreamPlan, images: AsyncItems[K]) -> AsyncGenerator[Outcome[K], None]:
         stream: AsyncImageStream[K] = AsyncImageStream(
-            plan, partial(self._classify.ClassifyStream, None), self._classify_request
+            plan,
+            partial(self._classify.ClassifyStream, None, metadata=self._credentials.metadata()),
+            self._classify_request,
         )
         return stream.outcomes(images)
 
@@ -188,9 +291,25 @@ class AsyncClient:
     ) -> ResponseT:
         timeout_s = self._timeout_s(timeout_s)
         try:
-            return await method(request, timeout=timeout_s)
+            metadata = self._credentials.metadata()
+            return await method(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.address, timeout_s) from error
 
     def _timeout_s(self, timeout_s: float | None) -> float | None:
         return self.timeout_s if timeout_s is None else timeout_s
+
+
+def open_channel(
+    address: str, credentials: Credentials, more: Sequence[tuple[str, str | int]] = ()
+) -> grpc.aio.Channel:
+    """Return a channel to a server at `address`, with `more` options than every client has.
+
+    Raises:
+        CredentialsError: A certificate or key cannot be used.
+    """
+    options = [*channel_options(address), *more]
+    secrets = credentials.channel_credentials(address)
+    if secrets is None:
+        return grpc.aio.insecure_channel(address, options)
+    return grpc.aio.secure_channel(address, secrets, options)

@@ -17,8 +17,9 @@ import grpc
 
 from client.aio_ending import Ending
 from client.errors import ClientError
-from client.images import ImageSource, image_bytes
+from client.images import ImageSource, image_content
 from client.messages import item_classification, with_image
+from client.pixels import Pixels
 from client.results import Classification, Outcome
 from client.status import from_rpc_error
 from client.streaming import (
@@ -45,15 +46,15 @@ AsyncStreamMethod = Callable[[], "grpc.aio.StreamStreamCall[_StreamRequest, _Str
 AsyncClassify = Callable[[classify_pb2.ClassifyRequest, float | None], Awaitable[Classification]]
 
 
-async def async_image_bytes(source: ImageSource) -> bytes:
-    """Return the encoded image; files are read in a thread, so that the loop goes on.
+async def async_image_content(source: ImageSource) -> bytes | Pixels:
+    """Return the encoded image or its pixels; files are read in a thread, so that the loop goes on.
 
     Raises:
         ImageFileError: It cannot be read, is an empty file, or is too large.
     """
     if isinstance(source, bytes):
-        return image_bytes(source)
-    return await asyncio.to_thread(image_bytes, source)
+        return image_content(source)
+    return await asyncio.to_thread(image_content, source)
 
 
 class AsyncImageStream(Generic[K]):
@@ -83,7 +84,7 @@ class AsyncImageStream(Generic[K]):
 
     async def _prepare(self, items: AsyncItems[K]) -> AsyncGenerator[Ready[K] | Refused[K], None]:
         sequence = 0
-        async for key, source in _each(items):
+        async for key, source in each(items):
             ticket = self._plan.ticket(sequence, key, source)
             sequence += 1
             try:
@@ -94,7 +95,7 @@ class AsyncImageStream(Generic[K]):
                 yield Ready(ticket, request)
 
     async def _request(self, ticket: Ticket[K]) -> classify_pb2.ClassifyRequest:
-        image = await async_image_bytes(ticket.source)
+        image = await async_image_content(ticket.source)
         return with_image(self._plan.template, image, ticket.request_id)
 
     async def _run(
@@ -188,11 +189,14 @@ class AsyncImageStream(Generic[K]):
 
     async def _outcome(self, ticket: Ticket[K], event: Answered) -> Outcome[K]:
         try:
-            return Outcome(ticket.key, item_classification(event.result))
+            answer = item_classification(event.result)
         except ClientError as error:
-            delay_s = retry_delay_s(error, self._plan.timeout_s)
+            delay_s = retry_delay_s(error, self._plan)
             if delay_s is None:
                 return Outcome(ticket.key, error=error)
+        else:
+            self._plan.throttle.succeeded()
+            return Outcome(ticket.key, answer)
         return await self._send_again(ticket, delay_s)
 
     async def _send_again(self, ticket: Ticket[K], delay_s: float) -> Outcome[K]:
@@ -209,7 +213,8 @@ class _CallOverError(Exception):
     """The call ended while something was being sent."""
 
 
-async def _each(items: AsyncItems[K]) -> AsyncIterator[tuple[K, ImageSource]]:
+async def each(items: AsyncItems[K]) -> AsyncIterator[tuple[K, ImageSource]]:
+    """Yield the items, whichever kind of iterable they are in."""
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item

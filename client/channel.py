@@ -4,15 +4,18 @@ import json
 
 from client.address import is_loopback
 from client.images import MAX_MESSAGE_BYTES
+from client.retry import MAX_TOKENS, TOKEN_RATIO
 
 # A server that does not shake hands in this time is taken for absent: a fresh channel to a
 # dead machine fails after 2 s rather than gRPC's 20 s.
 CONNECT_TIMEOUT_MS = 2000
 FIRST_RECONNECT_MS = 100
 MAX_RECONNECT_MS = 1000
+NAMES_EVERY_MS = 1000
 
 # Only UNAVAILABLE, and only calls of one request: a stream's items carry their own statuses.
-# Throttling stops retries when more than half of the recent calls failed.
+# The server's pushback (metadata grpc-retry-pushback-ms, what RetryInfo says) goes before the
+# backoff. Throttling ends retries while most calls fail: an outage must not be made worse.
 _RETRIED = [
     {"service": "classify.v1.ClassifyService", "method": "Classify"},
     {"service": "classify.v1.ClassifyService", "method": "ClassifyBatch"},
@@ -21,7 +24,7 @@ _RETRIED = [
 ]
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    "retryThrottling": {"maxTokens": MAX_TOKENS, "tokenRatio": TOKEN_RATIO},
     "methodConfig": [
         {
             "name": _RETRIED,
@@ -50,6 +53,9 @@ def channel_options(address: str) -> list[tuple[str, str | int]]:
         ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
         ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_MS),
+        # Names are asked for again when a connection ends, at most this often; gRPC's 30 s are
+        # longer than a rollout takes to replace every replica.
+        ("grpc.dns_min_time_between_resolutions_ms", NAMES_EVERY_MS),
         ("grpc.primary_user_agent", "menagerie-client"),
     ]
     if is_loopback(address):  # http_proxy in the environment is not meant for this machine

@@ -4,7 +4,9 @@
 
     ClientError                          code, message, reason
     ├── AddressError                     the server's address is not HOST:PORT (also a ValueError)
+    ├── CredentialsError                 a certificate or token cannot be used; nothing was sent
     ├── ImageFileError                   the image cannot be read or is too large; nothing was sent
+    ├── GatewayError                     of client.web: the HTTP gateway itself refuses a request
     └── ClassifyError                    the call failed: also field, retry_after_s
         ├── InvalidArgumentError         INVALID_ARGUMENT: `field` is wrong, the image included
         ├── NotFoundError                NOT_FOUND: no such model, version or label
@@ -44,6 +46,12 @@ class AddressError(ClientError, ValueError):
     """The server's address is not HOST:PORT."""
 
     code = "INVALID_ARGUMENT"
+
+
+class CredentialsError(ClientError):
+    """A certificate, key or token cannot be read or used; nothing was sent."""
+
+    code = "UNAUTHENTICATED"
 
 
 class ImageFileError(ClientError):

@@ -6,16 +6,37 @@ from pathlib import Path
 from typing import BinaryIO
 
 from client.errors import ImageFileError
+from client.pixels import PillowImage, PixelArray, Pixels, pixels_of_array, pixels_of_pillow
 
 # Encoded bytes, the file that holds them, or a function that fetches them when it is their
-# turn. The function raises ImageFileError if it cannot, and may be called again for a retry.
-ImageSource = bytes | str | os.PathLike[str] | Callable[[], bytes]
+# turn (it raises ImageFileError if it cannot, and may be called again for a retry); or decoded
+# pixels: a Pillow image, or an array of uint8 [height, width, 3], RGB.
+ImageSource = (
+    bytes | str | os.PathLike[str] | Callable[[], bytes] | Pixels | PixelArray | PillowImage
+)
 
 # What one gRPC message may hold, both ways: four times gRPC's own default, since photographs
 # of 20 MB exist; small enough that a window of them fits into memory.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 # Leaves room for the fields around the image.
 MAX_IMAGE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
+
+
+def image_content(source: ImageSource) -> bytes | Pixels:
+    """Return the encoded image, or its pixels.
+
+    Raises:
+        ImageFileError: It cannot be read, is an empty file, is an array of another kind, or
+            exceeds MAX_IMAGE_BYTES.
+    """
+    if isinstance(source, bytes | str | os.PathLike):
+        return image_bytes(source)
+    pixels = _pixels(source)
+    if pixels is None:
+        return image_bytes(source)
+    if len(pixels.data) > MAX_IMAGE_BYTES:
+        raise _too_large(f"{len(pixels.data):,} bytes of pixels", "")
+    return pixels
 
 
 def image_bytes(source: ImageSource) -> bytes:
@@ -28,7 +49,17 @@ def image_bytes(source: ImageSource) -> bytes:
         return _fitting(source, "")
     if isinstance(source, str | os.PathLike):
         return _file_bytes(Path(source))
-    return _fitting(source(), "")
+    if callable(source):
+        return _fitting(source(), "")
+    raise ImageFileError(f"{type(source).__name__} is no encoded image", reason="NOT_AN_IMAGE")
+
+
+def _pixels(source: object) -> Pixels | None:
+    if isinstance(source, Pixels):
+        return source
+    if isinstance(source, PillowImage):
+        return pixels_of_pillow(source)
+    return pixels_of_array(source) if isinstance(source, PixelArray) else None
 
 
 def stream_bytes(stream: BinaryIO, name: str) -> bytes:

@@ -1,7 +1,7 @@
 """What a caller gets: plain frozen dataclasses, free of protobuf."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -51,14 +51,69 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictionSet:
+    """Labels of which the true one is one with probability `coverage`, best first.
+
+    Empty where none is sure enough.
+    """
+
+    coverage: float
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """How unlike an image is to those that the model learned from.
+
+    Attributes:
+        is_novel: Whether it is unlike all of them: its labels mean little.
+        score: Larger is less alike; comparable within a model version only.
+        threshold: From where on an image is novel.
+    """
+
+    is_novel: bool
+    score: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which parts of an image speak for a label: a class-activation map.
+
+    Attributes:
+        prediction: The label that is explained.
+        map: Rows of numbers from 0 to 1, the largest 1, over the central square of the image;
+            all 0 where nothing speaks for the label.
+        overlay_png: The image as the model saw it, coloured by the map; empty if not asked for.
+    """
+
+    prediction: Prediction
+    map: tuple[tuple[float, ...], ...]
+    overlay_png: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
-    """The answer for one image: `predictions`, best first, of `model` in `version`."""
+    """The answer for one image: `predictions`, best first, of `model` in `version`.
+
+    Attributes:
+        abstain: Whether a person had better decide; None where the model does not say.
+        novelty: Whether the image is like those the model learned from; None where it cannot tell.
+        prediction_set: Labels of which the true one is one, if that was asked.
+        explanation: Which parts of the image speak for a label, if that was asked.
+        digest: SHA-256 of the artifact's manifest, in hexadecimal: names exactly what answered.
+    """
 
     model: str
     version: str
     predictions: tuple[Prediction, ...]
     timings: Timings
     request_id: str
+    explanation: Explanation | None = None
+    abstain: bool | None = None
+    prediction_set: PredictionSet | None = None
+    novelty: Novelty | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +184,10 @@ class ModelInfo:
         created: When the artifact was made (UTC), if known.
         metrics: Figures on held-out images by name; shares from 0 to 1, losses in nats.
         digest: SHA-256 of the artifact's manifest, in hexadecimal.
+        engine: What computes its batches, "torchscript" or "compiled"; empty unless READY.
+        data_fingerprint: SHA-256 over the digests of the images it was trained on.
+        recipe: It was trained by, every key resolved; empty if the server does not tell.
+        libraries: That trained it, with their versions.
     """
 
     name: str
@@ -143,3 +202,7 @@ class ModelInfo:
     created: datetime | None
     metrics: Mapping[str, float]
     digest: str
+    engine: str
+    data_fingerprint: str = ""
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)

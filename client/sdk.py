@@ -1,6 +1,7 @@
 """The blocking client. Safe to share between threads."""
 
 from collections.abc import Generator, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -8,10 +9,25 @@ import grpc
 
 from client.address import server_address
 from client.channel import channel_options
+from client.credentials import Credentials
 from client.health import OVERALL, HealthCalls, HealthStatus
-from client.images import ImageSource, image_bytes
-from client.messages import Priority, Query, classification, model_info, model_spec, with_image
+from client.images import ImageSource, image_content
+from client.messages import (
+    CamMethod,
+    Priority,
+    Quality,
+    Query,
+    classification,
+    explain_request,
+    feedback_request,
+    get_answer_request,
+    model_info,
+    model_spec,
+    with_image,
+)
+from client.reconnect import surviving
 from client.results import Classification, ModelInfo, Outcome
+from client.retry import RetryThrottle
 from client.status import from_rpc_error
 from client.stream import ImageStream
 from client.streaming import DEFAULT_WINDOW, StreamPlan
@@ -32,7 +48,11 @@ class Client:
     """
 
     def __init__(
-        self, address: str | None = None, *, timeout_s: float | None = DEFAULT_TIMEOUT_S
+        self,
+        address: str | None = None,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        credentials: Credentials | None = None,
     ) -> None:
         """Prepare a connection.
 
@@ -40,14 +60,20 @@ class Client:
             address: HOST:PORT. None: $MENAGERIE_SERVER, else 127.0.0.1:50051.
             timeout_s: How long a call may take, in seconds, unless it says otherwise. None:
                 as long as it takes.
+            credentials: TLS and token. None, or what is left out: from the environment, else
+                neither.
 
         Raises:
             AddressError: The address is not HOST:PORT.
+            CredentialsError: A certificate or key cannot be used.
         """
         self.address = server_address(address)
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(self.address, channel_options(self.address))
+        self._throttle = RetryThrottle()
+        self._credentials = (credentials or Credentials()).resolved()
+        self._channel = _channel(self.address, self._credentials)
         self._classify = classify_pb2_grpc.ClassifyServiceStub(self._channel)
+        self._feedback = classify_pb2_grpc.FeedbackServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._health = HealthCalls(self._channel, self.address)
 
@@ -75,6 +101,9 @@ class Client:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        coverage: float | None = None,
+        may_keep_image: bool = False,
+        quality: Quality = "once",
         priority: Priority = "normal",
         timeout_s: float | None = None,
         request_id: str = "",
@@ -82,12 +111,18 @@ class Client:
         """Classify one image.
 
         Args:
-            image: Encoded JPEG, PNG or WebP bytes, or the path of such a file.
+            image: Encoded JPEG, PNG or WebP bytes, the path of such a file, a Pillow image, or a
+                numpy array of uint8 [height, width, 3], RGB.
             model: Empty: the server's default model.
             version: A version number. Empty: the model's default version.
             label: A version label, instead of a version.
             top_k: How many labels to return, best first, 1 to 1000. None: the server's default.
             min_score: Leaves out labels below it, 0 to 1. None: none.
+            coverage: Asks for a set of labels that holds the true one with this probability, one
+                of those that the model offers, such as 0.9. None: no set.
+            may_keep_image: Allows the server to keep the image to learn from.
+            quality: "flip" looks twice, at the mirror image, too; "crops" four times, at the
+                middle as well. Each look costs what a request costs.
             priority: The more urgent are served first; "bulk" whenever there is room.
             timeout_s: In seconds. None: the client's.
             request_id: Printable ASCII, for the server's logs. Empty: the server makes one.
@@ -97,9 +132,82 @@ class Client:
             ServerUnavailableError: No server was reached.
             ClassifyError: The server refused or failed the request.
         """
-        template = Query(model, version, label, top_k, min_score, priority).request()
-        request = with_image(template, image_bytes(image), request_id)
+        template = Query(
+            model, version, label, top_k, min_score, priority, coverage, may_keep_image, quality
+        ).request()
+        request = with_image(template, image_content(image), request_id)
         return self._classify_request(request, timeout_s)
+
+    def explain(
+        self,
+        image: ImageSource,
+        *,
+        label_id: str = "",
+        method: CamMethod = "grad_cam",
+        overlay: bool = False,
+        model: str = "",
+        version: str = "",
+        label: str = "",
+        priority: Priority = "normal",
+        timeout_s: float | None = None,
+    ) -> Classification:
+        """Classify one image and say which parts of it speak for a label.
+
+        Args:
+            image: As for ``classify``, and so are the other choices of what and how.
+            label_id: Of the label to explain. Empty: the best one.
+            method: Grad-CAM, or Grad-CAM++, which covers several objects more evenly.
+            overlay: Whether to return the image coloured by the map, too, as a PNG file.
+            model: See ``classify``.
+            version: See ``classify``.
+            label: See ``classify``.
+            priority: See ``classify``.
+            timeout_s: See ``classify``.
+
+        Returns:
+            The answer; its ``explanation`` is set.
+
+        Raises:
+            ImageFileError: The image cannot be read or is too large.
+            ServerUnavailableError: No server was reached.
+            ClassifyError: The server refused or failed the request.
+        """
+        query = Query(model, version, label, priority=priority)
+        request = explain_request(query, image_content(image), label_id, method, overlay=overlay)
+        answer = self._call(self._classify.Explain, request, timeout_s)
+        return classification(answer.response)
+
+    def feedback(
+        self, request_id: str, label_id: str, *, comment: str = "", timeout_s: float | None = None
+    ) -> bool:
+        """Say what an image that was classified really shows.
+
+        Args:
+            request_id: Of the answer.
+            label_id: The id of the right label; it need not be one of the model's.
+            comment: Anything else, at most 1000 characters.
+            timeout_s: In seconds. None: the client's.
+
+        Returns:
+            Whether the answer's best label was the right one.
+
+        Raises:
+            NotFoundError: The server no longer remembers the answer.
+            ClassifyError: The server refused or failed the call.
+        """
+        request = feedback_request(request_id, label_id, comment)
+        return (self._call(self._feedback.Feedback, request, timeout_s)).correct
+
+    def answer(self, request_id: str, *, timeout_s: float | None = None) -> Classification:
+        """Return an answer of before again, without its explanation.
+
+        Raises:
+            NotFoundError: The server no longer remembers it.
+            ClassifyError: The server refused or failed the call.
+        """
+        request = get_answer_request(request_id)
+        found = self._call(self._feedback.GetAnswer, request, timeout_s)
+        return classification(found.response)
 
     def classify_many(
         self,
@@ -110,10 +218,14 @@ class Client:
         label: str = "",
         top_k: int | None = None,
         min_score: float | None = None,
+        coverage: float | None = None,
+        may_keep_image: bool = False,
+        quality: Quality = "once",
         priority: Priority = "normal",
         timeout_s: float | None = None,
         window: int = DEFAULT_WINDOW,
         ordered: bool = False,
+        reconnect_s: float = 0.0,
     ) -> Generator[Outcome[K], None, None]:
         """Classify many images over one stream, in constant memory.
 
@@ -128,10 +240,15 @@ class Client:
             label: See ``classify``.
             top_k: See ``classify``.
             min_score: See ``classify``.
+            coverage: See ``classify``.
+            may_keep_image: See ``classify``.
+            quality: See ``classify``.
             priority: See ``classify``.
             timeout_s: How long an item may wait for its answer, in seconds. None: the client's.
             window: How many items may be under way at once, at least 1.
             ordered: Yield outcomes in the order of `images` instead of as they arrive.
+            reconnect_s: How long to wait for a server that went away, in seconds; what it left
+                unanswered is then sent again. 0: the error is raised at once.
 
         Raises:
             ServerUnavailableError: No server was reached, or the connection broke.
@@ -139,14 +256,27 @@ class Client:
             ClassifyError: The stream as a whole failed. Items under way have no outcome.
         """
         plan = StreamPlan(
-            template=Query(model, version, label, top_k, min_score, priority).request(),
+            template=Query(
+                model, version, label, top_k, min_score, priority, coverage, may_keep_image, quality
+            ).request(),
             address=self.address,
             window=window,
             ordered=ordered,
             timeout_s=self._timeout_s(timeout_s),
+            throttle=self._throttle,
         )
+        if reconnect_s <= 0:
+            return self._stream(plan, images)
+        wait = partial(self.wait_until_serving, timeout_s=reconnect_s)
+        return surviving(images, partial(self._stream, plan), wait)
+
+    def _stream(
+        self, plan: StreamPlan, images: Iterable[tuple[K, ImageSource]]
+    ) -> Generator[Outcome[K], None, None]:
         stream: ImageStream[K] = ImageStream(
-            plan, self._classify.ClassifyStream, self._classify_request
+            plan,
+            partial(self._classify.ClassifyStream, metadata=self._credentials.metadata()),
+            self._classify_request,
         )
         return stream.outcomes(images)
 
@@ -209,9 +339,16 @@ class Client:
     ) -> ResponseT:
         timeout_s = self._timeout_s(timeout_s)
         try:
-            return method(request, timeout_s)
+            return method(request, timeout_s, metadata=self._credentials.metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.address, timeout_s) from error
 
     def _timeout_s(self, timeout_s: float | None) -> float | None:
         return self.timeout_s if timeout_s is None else timeout_s
+
+
+def _channel(address: str, credentials: Credentials) -> grpc.Channel:
+    options, secrets = channel_options(address), credentials.channel_credentials(address)
+    if secrets is None:
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, secrets, options)

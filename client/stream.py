@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import grpc
 
 from client.errors import ClientError
-from client.images import ImageSource, image_bytes
+from client.images import ImageSource, image_content
 from client.messages import item_classification, with_image
 from client.results import Classification, Outcome
 from client.status import from_rpc_error
@@ -76,7 +76,7 @@ class ImageStream(Generic[K]):
                 yield Ready(ticket, request)
 
     def _request(self, ticket: Ticket[K]) -> classify_pb2.ClassifyRequest:
-        image = image_bytes(ticket.source)
+        image = image_content(ticket.source)
         return with_image(self._plan.template, image, ticket.request_id)
 
     def _run(
@@ -146,11 +146,14 @@ class ImageStream(Generic[K]):
 
     def _outcome(self, ticket: Ticket[K], event: Answered) -> Outcome[K]:
         try:
-            return Outcome(ticket.key, item_classification(event.result))
+            answer = item_classification(event.result)
         except ClientError as error:
-            delay_s = retry_delay_s(error, self._plan.timeout_s)
+            delay_s = retry_delay_s(error, self._plan)
             if delay_s is None:
                 return Outcome(ticket.key, error=error)
+        else:
+            self._plan.throttle.succeeded()
+            return Outcome(ticket.key, answer)
         return self._send_again(ticket, delay_s)
 
     def _send_again(self, ticket: Ticket[K], delay_s: float) -> Outcome[K]:

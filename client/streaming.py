@@ -21,6 +21,7 @@ from uuid import uuid4
 from client.errors import ClientError, InternalError
 from client.images import ImageSource
 from client.results import Outcome
+from client.retry import RetryThrottle
 from client.status import no_answer
 from proto.classify.v1 import classify_pb2
 
@@ -42,6 +43,7 @@ class StreamPlan:
         window: The most items between the caller's iterable and the caller, at least 1.
         ordered: Whether outcomes come in the order of the items.
         timeout_s: How long an item may wait for its answer, in seconds; None for ever.
+        throttle: The client's; ends retries while most items fail.
         stream_id: Begins the id of every request.
     """
 
@@ -50,6 +52,7 @@ class StreamPlan:
     window: int
     ordered: bool
     timeout_s: float | None
+    throttle: RetryThrottle = field(default_factory=RetryThrottle)
     stream_id: str = field(default_factory=lambda: uuid4().hex[:16])
 
     def __post_init__(self) -> None:
@@ -124,12 +127,16 @@ class Ended:
     error: Exception | None = None
 
 
-def retry_delay_s(error: ClientError, timeout_s: float | None) -> float | None:
+def retry_delay_s(error: ClientError, plan: StreamPlan) -> float | None:
     """Return how long to wait before an item refused in a stream is sent once more by itself,
-    in seconds; None if the server did not ask to come back, or not within `timeout_s`."""
+    in seconds; None if the server did not ask to come back, or not within the timeout, or if
+    most items fail."""
     delay_s = getattr(error, "retry_after_s", None)
-    longest_s = min(_LONGEST_RETRY_DELAY_S, timeout_s or _LONGEST_RETRY_DELAY_S)
-    if error.code != "UNAVAILABLE" or not isinstance(delay_s, float) or delay_s > longest_s:
+    if error.code != "UNAVAILABLE":
+        return None
+    worth_it = plan.throttle.failed()
+    longest_s = min(_LONGEST_RETRY_DELAY_S, plan.timeout_s or _LONGEST_RETRY_DELAY_S)
+    if not worth_it or not isinstance(delay_s, float) or delay_s > longest_s:
         return None
     return delay_s
 

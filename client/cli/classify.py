@@ -9,14 +9,17 @@ import typer
 from rich.text import Text
 
 from client.cli import json_lines, options
-from client.cli.exits import ExitCode, concerns_all_images, exit_code_of_item, exits
+from client.cli.credentials import with_credentials
+from client.cli.exit_codes import ExitCode
+from client.cli.exits import concerns_all_images, exit_code_of_item, exits
 from client.cli.paths import NamedImage, named_images
 from client.cli.progress import progress
 from client.cli.screen import Screen, open_screen
 from client.cli.table import image_block
 from client.cli.text import printable
+from client.credentials import Credentials
 from client.errors import ClientError
-from client.messages import Priority
+from client.messages import Priority, Quality
 from client.results import Outcome
 from client.sdk import Client
 
@@ -74,6 +77,7 @@ class JsonReport:
             json_lines.write_line(json_lines.failed_image_object(path, error))
 
 
+@with_credentials
 def classify(
     paths: Annotated[
         list[str],
@@ -94,6 +98,16 @@ def classify(
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Leave out labels below it, 0 to 1.")
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Show the labels of which the true one is one, so often: 0.9, 0.95."),
+    ] = None,
+    quality: Annotated[
+        Quality, typer.Option(help="How often to look: once, flip (2 times), crops (4 times).")
+    ] = "once",
+    may_keep: Annotated[
+        bool, typer.Option("--may-keep", help="Allow the server to keep the images to learn from.")
+    ] = False,
     priority: Annotated[
         Priority, typer.Option(help="The more urgent are served first; bulk when there is room.")
     ] = "normal",
@@ -103,13 +117,14 @@ def classify(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show where the server spent the time.")
     ] = False,
+    credentials: Credentials,
 ) -> None:
     """Classify images. Results come in the order of the images."""
     if version and label:
         raise typer.BadParameter("--version and --label exclude each other")
     screen = open_screen()
     report = JsonReport(verbose=verbose) if as_json else TableReport(screen, verbose=verbose)
-    with exits(server), Client(server, timeout_s=timeout) as client:
+    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
         images = _Pending(named_images(paths))
         outcomes = client.classify_many(
             images,
@@ -118,6 +133,9 @@ def classify(
             label=label,
             top_k=top_k,
             min_score=min_score,
+            coverage=coverage,
+            may_keep_image=may_keep,
+            quality=quality,
             priority=priority,
             ordered=True,
         )

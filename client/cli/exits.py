@@ -5,45 +5,22 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from typing import NoReturn
 
 import typer
 
 from client.address import is_loopback
+from client.cli.exit_codes import ExitCode
 from client.cli.text import printable
 from client.errors import (
     ClientError,
+    CredentialsError,
     DeadlineExceededError,
     ImageFileError,
     NotFoundError,
     ServerUnavailableError,
 )
 from client.health import NOT_SERVING
-
-EXIT_CODES_HELP = """\b
-Exit codes:
-  0    all went well
-  1    some images failed: no such file, not an image, ...
-  2    the command line is wrong
-  3    the server cannot be reached, is busy, does not answer, or is not serving
-  4    the server refused the request as a whole: unknown model, invalid top-k, ...
-  130  interrupted (Ctrl-C)
-  141  whoever read the output closed it
-"""
-
-
-class ExitCode(IntEnum):
-    """What a script learns; see EXIT_CODES_HELP."""
-
-    OK = 0
-    SOME_FAILED = 1
-    USAGE = 2
-    UNAVAILABLE = 3
-    REFUSED = 4
-    INTERRUPTED = 130
-    PIPE_CLOSED = 141
-
 
 # A server that is stopped at once cancels its calls.
 _UNAVAILABLE_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
@@ -79,6 +56,9 @@ def exits(address: str) -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
+    except CredentialsError as error:
+        typer.echo(f"Error: {printable(error.message)}.", err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
     except ClientError as error:
         typer.echo(f"Error: {sentence(error, address)}", err=True)
         code = ExitCode.UNAVAILABLE if error.code in _UNAVAILABLE_CODES else ExitCode.REFUSED

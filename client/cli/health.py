@@ -7,14 +7,18 @@ from typing import Annotated
 import typer
 
 from client.cli import json_lines, options
-from client.cli.exits import ExitCode, exits
+from client.cli.credentials import with_credentials
+from client.cli.exit_codes import ExitCode
+from client.cli.exits import exits
 from client.cli.screen import open_screen
 from client.cli.table import health_table, print_table
+from client.credentials import Credentials
 from client.errors import ClientError
 from client.health import OVERALL, SERVICES, HealthStatus
 from client.sdk import Client
 
 
+@with_credentials
 def health(
     *,
     wait: Annotated[
@@ -28,10 +32,11 @@ def health(
     server: options.Server = options.SERVER,
     timeout: options.Timeout = options.TIMEOUT_S,
     as_json: options.Json = False,
+    credentials: Credentials,
 ) -> None:
     """Tell whether the server takes requests; exit with 0 only if it does."""
     screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout) as client:
+    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
         try:
             statuses = _statuses(client, wait)
         except ClientError as error:

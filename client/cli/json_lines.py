@@ -35,9 +35,40 @@ def image_object(path: str, result: Classification, *, verbose: bool) -> Json:
         "version": result.version,
         "predictions": predictions,
     }
+    if result.abstain is not None:
+        line["abstain"] = result.abstain
+    if result.novelty is not None:
+        line["novel"] = result.novelty.is_novel
+    if result.prediction_set is not None:
+        line["prediction_set"] = [one.id for one in result.prediction_set.predictions]
     if verbose:
         line |= {"request_id": result.request_id, "timings": dict(asdict(result.timings))}
     return line
+
+
+def explained_object(path: str, result: Classification) -> Json:
+    """Return the object of an image that was explained; rows of the map are lists."""
+    line = image_object(path, result, verbose=False)
+    if not isinstance(line, dict) or result.explanation is None:
+        return line
+    found = result.explanation
+    rows: list[Json] = [[_number(value) for value in row] for row in found.map]
+    return line | {"explained": {"label": found.prediction.id, "map": rows}}
+
+
+def trace_object(answer: Classification, model: ModelInfo) -> Json:
+    """Return the object of an answer and of what stands behind it."""
+    described = model_object(model)
+    origin: dict[str, Json] = {
+        "data_fingerprint": model.data_fingerprint,
+        "recipe": json.loads(json.dumps(dict(model.recipe))),
+        "libraries": dict(model.libraries),
+    }
+    line = image_object(answer.request_id, answer, verbose=True)
+    if not isinstance(line, dict) or not isinstance(described, dict):
+        return line
+    line.pop("path")
+    return line | {"digest": answer.digest, "behind": described | origin}
 
 
 def failed_image_object(path: str, error: ClientError) -> Json:
@@ -76,6 +107,7 @@ def model_object(model: ModelInfo) -> Json:
         "created": model.created.isoformat() if model.created else None,
         "metrics": {name: _number(value) for name, value in sorted(model.metrics.items())},
         "digest": model.digest,
+        "engine": model.engine,
     }
 
 

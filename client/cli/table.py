@@ -33,9 +33,26 @@ def image_block(path: str, result: Classification, *, unicode: bool, verbose: bo
         lines.append(_label_line(label, width, prediction, best=rank == 0, unicode=unicode))
     if not labels:
         lines.append(Text("  (no label has the minimum score)", "dim"))
+    lines += _cautions(result)
     if verbose:
-        lines.append(Text(f"  {_timings_line(result.timings)}", "dim"))
+        lines.extend(waterfall(result.timings, width, unicode=unicode))
     return Text("\n").join(lines)
+
+
+def _cautions(result: Classification) -> list[Text]:
+    """Return what the model says against its own answer, and its prediction set."""
+    lines = []
+    if result.novelty is not None and result.novelty.is_novel:
+        lines.append(Text("  novel: unlike what the model learned from", "yellow"))
+    elif result.abstain:
+        lines.append(Text("  unsure: better ask a person", "yellow"))
+    if result.prediction_set is not None:
+        members = [
+            printable(one.display_name or one.id) for one in result.prediction_set.predictions
+        ]
+        share = f"{result.prediction_set.coverage:.0%}"
+        lines.append(Text(f"  {share} set: {', '.join(members) or 'none is sure enough'}", "dim"))
+    return lines
 
 
 def _label_line(
@@ -58,15 +75,31 @@ def bar(score: float, *, unicode: bool) -> str:
     return "█" * full + (_EIGHTHS[eighths - 1] if eighths else "")
 
 
-def _timings_line(timings: Timings) -> str:
-    steps = (
+def waterfall(timings: Timings, width: int, *, unicode: bool) -> list[Text]:
+    """Return a line for each step on the server, its bar where the step was in time, and the
+    total. Steps are padded to `width` cells, as labels are."""
+    steps = [
         ("decode", timings.decode_us),
         ("queue", timings.queue_us),
         ("engine", timings.engine_us),
-        ("total", timings.total_us),
-    )
-    parts = [f"{name} {us / 1000:.1f} ms" for name, us in steps]
-    return ", ".join([*parts, f"batch of {timings.batch_size}"])
+    ]
+    total_us = max(timings.total_us, sum(us for _, us in steps), 1)
+    steps.append(("rest", total_us - sum(us for _, us in steps)))
+    lines, start_us = [], 0
+    for name, us in steps:
+        first = round(start_us / total_us * _BAR_CELLS)
+        cells = max(round((start_us + us) / total_us * _BAR_CELLS) - first, 1 if us else 0)
+        block = ("█" if unicode else "#") * cells
+        lines.append(
+            Text.assemble(
+                (f"  {name:<{width}}{us / 1000:6.1f} ms  ", "dim"), " " * first, (block, "cyan")
+            )
+        )
+        start_us += us
+    closed = f", closed by {timings.batch_closed_by}" if timings.batch_closed_by else ""
+    batch = f"batch of {timings.batch_size}{printable(closed)}"
+    lines.append(Text(f"  {'total':<{width}}{total_us / 1000:6.1f} ms  {batch}", "dim"))
+    return lines
 
 
 def models_table(models: Sequence[ModelInfo], *, unicode: bool) -> Table:

@@ -1,0 +1,86 @@
+"""``web``: the page and the HTTP gateway."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.aio import AsyncClient
+from client.cli import options
+from client.cli.credentials import with_credentials
+from client.cli.exit_codes import ExitCode
+from client.cli.exits import exits
+from client.cli.text import printable
+from client.credentials import Credentials
+
+_STOP_S = 10
+
+
+@with_credentials
+def web(
+    *,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; 0.0.0.0 for every network of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8080,
+    examples: Annotated[
+        Path | None, typer.Option(help="A folder with photos to offer [default: bundled ones].")
+    ] = None,
+    server: options.Server = options.SERVER,
+    timeout: options.Timeout = options.TIMEOUT_S,
+    credentials: Credentials,
+) -> None:
+    """Open a web page to classify photos, and an HTTP interface (/docs)."""
+    if examples is not None and not examples.is_dir():
+        raise typer.BadParameter(f"{examples} is not a folder", param_hint="--examples")
+    with exits(server):
+        asyncio.run(_serve(host, port, examples, server, timeout, credentials))
+
+
+async def _serve(
+    host: str,
+    port: int,
+    examples: Path | None,
+    server: str,
+    timeout_s: float,
+    credentials: Credentials,
+) -> None:
+    try:
+        import uvicorn  # noqa: PLC0415 (an extra)
+
+        from client.web.app import BUNDLED_EXAMPLES, create_app  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        typer.echo(
+            f"Error: {error.name} is missing; the page needs: pip install 'menagerie[web]'.",
+            err=True,
+        )
+        raise typer.Exit(ExitCode.USAGE) from None
+    app = create_app(
+        AsyncClient(server, timeout_s=timeout_s, credentials=credentials),
+        examples=examples or BUNDLED_EXAMPLES,
+    )
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_S
+    )
+    with _listening(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"http://{shown}:{listener.getsockname()[1]}/ asks {server}. Ctrl-C ends it.")
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a listening socket; end with a sentence if the address cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        typer.echo(f"Error: cannot listen on {printable(host)}:{port}: {reason}.", err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
+    with listener:
+        yield listener
