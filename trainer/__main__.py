@@ -5,15 +5,19 @@ Exit codes: 0 done, 1 the data, recipe or run is at fault, 2 usage,
 """
 
 import logging
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from models.errors import ModelsError
 from models.repository import ModelRepository
 from trainer.errors import InterruptedRunError, PublishError, RecipeError, RunError, TrainerError
-from trainer.recipe import Recipe, bundled_recipes, load_recipe, parse_recipe
+from trainer.recipe import Recipe, bundled_recipes, load_recipe, override, parse_recipe
+
+if TYPE_CHECKING:
+    from trainer.run import Run
 
 app = typer.Typer(
     help="Train image classifiers and publish them.",
@@ -38,21 +42,36 @@ CacheOption = Annotated[
         " Default: $MENAGERIE_CACHE, or menagerie in the user's cache folder."
     ),
 ]
+OthersOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with photos that are of none of the classes: they choose the novelty score"
+        " and say what it detects."
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RECIPE]",
-        help="A bundled recipe's name or a TOML file. Default: settings chosen from the data.",
+        help="A bundled recipe's name, a TOML file, or a run's recipe.json."
+        " Default: settings chosen from the data.",
     ),
 ]
 WeightsOption = Annotated[
     str | None,
-    typer.Option(help="What the body starts from: imagenet, a .pth file, a run's folder, or none."),
+    typer.Option(
+        help="What the body starts from: imagenet, a file (.pth, .ckpt, .safetensors), the folder"
+        " of a run or of a published version, or none."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key: --set fit.epochs=3."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a recipe's key: --set fit.epochs=3. May be given again for another one.",
+    ),
 ]
 
 
@@ -76,6 +95,12 @@ def fit(
     exclude: Annotated[
         Path | None, typer.Option(help="CSV file whose column 'path' names photos to leave out.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="VERSION", help="Go on from a published version: its recipe, weights."
+        ),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run.")
     ] = None,
@@ -83,20 +108,37 @@ def fit(
     cache: CacheOption = None,
 ) -> None:
     """Train a recipe, or any folder of class folders, and print the run's folder."""
-    if resume is not None and any((recipe, data, weights, overrides, exclude)):
+    if start is not None and (recipe or weights):
+        raise typer.BadParameter("a version has its recipe and weights: give --from without them")
+    if resume is not None and any((recipe, data, weights, overrides, exclude, start)):
         raise typer.BadParameter("a run is resumed as it was begun: give --resume alone")
+    if resume is not None:
+        _resume(resume, cache)
+        return
     # Read before torch is loaded, which takes seconds.
-    settings = None if resume else _settings(recipe, data, weights, overrides or [])
+    if start is not None:
+        settings = _settings_of(start, overrides or [])
+    else:
+        settings, data = _settings(recipe, data, weights, overrides or [], cache)
+    from trainer import fit as training
+    from trainer.data import default_cache
+
+    cache = cache or default_cache()
+    _print_folder(training.fit(settings, data, runs, cache=cache, exclude=exclude))
+
+
+def _resume(run: Path, cache: Path | None) -> None:
     from trainer import fit as training
     from trainer.data import default_cache
     from trainer.run import Run
 
-    cache = cache or default_cache()
-    if settings is None:
-        run = training.resume(Run(resume or Path()), cache)
-    else:
-        run = training.fit(settings, data, runs, cache=cache, exclude=exclude)
-    typer.echo(run.folder)
+    _print_folder(training.resume(Run(run), cache or default_cache()))
+
+
+def _print_folder(run: "Run") -> None:
+    """Once, however many processes torchrun started."""
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(run.folder)
 
 
 @app.command("lr-find")
@@ -112,7 +154,7 @@ def lr_find(
     from trainer.data import default_cache
     from trainer.lr_find import find_learning_rate
 
-    settings = _settings(recipe, data, weights, overrides or [])
+    settings, data = _settings(recipe, data, weights, overrides or [], cache)
     suggestion = find_learning_rate(settings, data, output, cache or default_cache())
     typer.echo(f"suggested max_learning_rate: {suggestion:.1e} (plot: {output})")
 
@@ -133,16 +175,18 @@ def audit(
 ) -> None:
     """Find wrong labels, duplicates and broken files; exclude.csv is for fit --exclude."""
     from trainer.audit import audit as run_audit
-    from trainer.audit.recipe import ANY_FOLDERS, audit_recipe, shortened
+    from trainer.audit.recipe import audit_recipe, shortened
     from trainer.audit.summary import print_audit
     from trainer.data import default_cache, resolve_data
+    from trainer.default_recipe import ANY_FOLDERS
 
     cache = cache or default_cache()
     if recipe is None:
         root = resolve_data(data, ANY_FOLDERS, cache)
         settings = audit_recipe(root, weights or "none", epochs)
     else:
-        settings = shortened(_settings(recipe, data, weights, []), epochs)
+        settings, _ = _settings(recipe, data, weights, [], cache)
+        settings = shortened(settings, epochs)
         root = resolve_data(data, settings.data, cache)
     print_audit(run_audit(settings, root, output, cache, folds))
 
@@ -228,6 +272,10 @@ def publish(
         typer.Option(metavar="REASON", help="Publish although a gate fails, and record why."),
     ] = None,
     twin: Annotated[bool, typer.Option(help="Add the torch.export twin, model.pt2.")] = True,
+    others: OthersOption = None,
+    private_key: Annotated[
+        Path | None, typer.Option("--sign-key", help="Sign it with this private key, PEM.")
+    ] = None,
     cache: CacheOption = None,
 ) -> None:
     """Publish a run's best checkpoint as the next version, if it passes its gates."""
@@ -236,8 +284,17 @@ def publish(
     from trainer.run import Run
     from trainer.score import score
 
+    if not repository.is_dir():  # said before minutes of scoring
+        raise RunError(f"--repository {repository} is no folder: make it if the name is right")
     scored = score(Run(run), data, cache or default_cache())
-    published = publish_run(scored, ModelRepository(repository), force=force, twin=twin)
+    published = publish_run(
+        scored,
+        ModelRepository(repository),
+        force=force,
+        twin=twin,
+        others=others,
+        private_key=private_key,
+    )
     for gate in published.gates:
         typer.echo(gate)
     typer.echo(
@@ -246,27 +303,115 @@ def publish(
     )
 
 
+@app.command()
+def sign(
+    version: Annotated[Path, typer.Argument(metavar="VERSION", help="A version's folder.")],
+    key: Annotated[Path, typer.Option(help="The private key, PEM.")],
+) -> None:
+    """Verify a published version and sign it."""
+    from models.artifact import read_artifact
+    from models.signature import sign as write_signature
+
+    read_artifact(version.resolve())
+    write_signature(version, key)
+    typer.echo(f"signed {version}")
+
+
+@app.command()
+def ingest(
+    capture: Annotated[Path, typer.Argument(metavar="CAPTURE", help="A server's capture folder.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where the class folders lie that photos go to.")
+    ] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="What the review page saved. Default: write that page.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Its [labels] say which folder a label's photos are in. Default: alike."),
+    ] = None,
+) -> None:
+    """Review the photos that a server captured, and sort them into class folders."""
+    from trainer.ingest import ingest as sort_in
+    from trainer.ingest import read_decisions, write_review
+
+    if decisions is None:
+        typer.echo(write_review(capture))
+        return
+    if data is None:
+        raise typer.BadParameter("give --data DIR: where the photos are to go")
+    folders: dict[str, str] = {}
+    if recipe is not None:
+        labels = load_recipe(recipe).labels
+        folders = {spec.id: folder for folder, spec in reversed(labels.items())}
+    found = sort_in(capture, data, read_decisions(decisions), folders)
+    for label, count in sorted(found.added.items()):
+        typer.echo(f"{label}: {count} photos")
+    typer.echo(f"discarded: {found.discarded}")
+
+
+@app.command()
+def recalibrate(
+    version: Annotated[Path, typer.Argument(metavar="VERSION", help="A version's folder.")],
+    data: Annotated[Path, typer.Option("--data", help="The photos it was trained on.")],
+    others: OthersOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Publish a version again, its module unchanged, with calibration and figures made anew."""
+    from trainer.data import default_cache
+    from trainer.recalibrate import recalibrate as publish_again
+
+    folder = version.resolve()
+    if not folder.name.isdecimal():
+        raise typer.BadParameter(f"{version} is not REPOSITORY/MODEL/VERSION")
+    repository, model = ModelRepository(folder.parent.parent), folder.parent.name
+    number = publish_again(
+        repository, model, int(folder.name), data, cache or default_cache(), others
+    )
+    typer.echo(f"published {model} version {number}")
+
+
 def _settings(
-    reference: str | None, data: Path | None, weights: str | None, overrides: list[str]
-) -> Recipe:
-    if weights is not None:
-        overrides = [*overrides, f"network.weights={weights}"]
+    reference: str | None,
+    data: Path | None,
+    weights: str | None,
+    overrides: list[str],
+    cache: Path | None,
+) -> tuple[Recipe, Path | None]:
+    """The recipe, and its photos: a folder where the recipe was chosen by them."""
     if reference is not None:
-        return load_recipe(reference, overrides)
+        chosen = [] if weights is None else [f"network.weights={weights}"]
+        return load_recipe(reference, [*overrides, *chosen]), data
     if data is None:
         raise RecipeError("give a recipe, or --data DIR to train by the defaults")
-    from trainer.default_recipe import default_recipe
+    from trainer.data import default_cache, resolve_data
+    from trainer.default_recipe import ANY_FOLDERS, default_recipe
+
+    root = resolve_data(data, ANY_FOLDERS, cache or default_cache())
+    # An archive's name, not that of the folder in the cache it is unpacked to.
+    title = data.name.partition(".")[0] if data.is_file() else ""
+    document = default_recipe(root, weights or "none", title).model_dump(mode="json")
+    return parse_recipe(override(document, overrides), "the default recipe"), root
+
+
+def _settings_of(version: Path, overrides: list[str]) -> Recipe:
+    """The recipe of a published version, starting from its weights."""
+    from models.manifest import read_manifest
     from trainer.recipe import override
 
-    document = default_recipe(data).model_dump(mode="json")
-    return parse_recipe(override(document, overrides), "the default recipe")
+    document = {**read_manifest(version).recipe}
+    return parse_recipe(
+        override(document, [f"network.weights={version.resolve()}", *overrides]), str(version)
+    )
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    # It advertises, and tells at length which devices there are not.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # It advertises, and tells at length which devices there are not. Its own loggers' levels are
+    # set anew when it is imported, those of its modules are not.
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(f"{library}.utilities.rank_zero").setLevel(logging.WARNING)
     try:
         app()
     except InterruptedRunError as error:

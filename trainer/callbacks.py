@@ -81,7 +81,7 @@ class LossGuard(Callback):
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor) and not torch.isfinite(loss):
             raise RunError(
-                f"the training loss became {loss.item()} in epoch {trainer.current_epoch};"
+                f"the training loss became {loss.item()} in epoch {trainer.current_epoch + 1};"
                 " try a smaller max_learning_rate or clip gradients"
             )
 

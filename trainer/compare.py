@@ -1,5 +1,6 @@
 """Two models on the same test photos."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +30,8 @@ class Side(BaseModel):
         parameters: How many trainable parameters.
         recalls: Of each class, by label id.
         only_right: Photos that this one alone gets right.
+        trained_on: How many of the test photos it was trained on, which flatters it; None for a
+            published version, which does not say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +41,7 @@ class Side(BaseModel):
     parameters: int
     recalls: dict[str, float]
     only_right: tuple[str, ...]
+    trained_on: int | None
 
 
 class Comparison(BaseModel):
@@ -74,7 +78,7 @@ def compare(
     Args:
         first: A run's folder, or that of a version.
         second: The same; one of the two must be a run.
-        data: As for ``score``.
+        data: As for ``score``, of every run that was trained on the same folder.
         cache: As for ``score``.
 
     Raises:
@@ -86,7 +90,7 @@ def compare(
     if judge is None:
         raise RunError("one of the two must be a run: its recipe names the test photos")
     scored = score(Run(judge), data, cache)
-    sides = [_contender(path, judge, scored, cache) for path in (first, second)]
+    sides = [_contender(path, judge, scored, data, cache) for path in (first, second)]
     if sides[0].label_ids != sides[1].label_ids:
         raise RunError(f"labels differ: {sides[0].label_ids} and {sides[1].label_ids}")
     return _comparison(sides[0], sides[1], scored)
@@ -96,13 +100,18 @@ def _is_version(path: Path) -> bool:
     return (path / MANIFEST_NAME).is_file()
 
 
-def _contender(path: Path, judge: Path, scored: ScoredRun, cache: Path | None) -> Contender:
+def _contender(
+    path: Path, judge: Path, scored: ScoredRun, data: Path | None, cache: Path | None
+) -> Contender:
     photos = photos_of(scored)
     if _is_version(path):
         return artifact_as_contender(read_artifact(path.resolve()), photos)
     if path == judge:
         return run_as_contender(scored)
-    return run_as_contender(score(Run(path), None, cache), photos)
+    run = Run(path)
+    # Its own validation photos calibrate it. Where they lay beside the judge's, they moved along.
+    moved = data if run.data().root == scored.data.root else None
+    return run_as_contender(score(run, moved, cache), photos)
 
 
 def _comparison(first: Contender, second: Contender, scored: ScoredRun) -> Comparison:
@@ -134,7 +143,14 @@ def _side(own: Contender, other: Contender, scored: ScoredRun) -> Side:
             for index, label in enumerate(own.label_ids)
         },
         only_right=tuple(str(paths[index]) for index in alone),
+        trained_on=_trained_on(own, scored.test.images.digests),
     )
+
+
+def _trained_on(contender: Contender, digests: Sequence[str]) -> int | None:
+    if contender.train_digests is None:
+        return None
+    return len(contender.train_digests & set(digests))
 
 
 def _differences(first: dict[str, object], second: dict[str, object]) -> dict[str, tuple[str, str]]:

@@ -32,6 +32,7 @@ class Contender:
         input: What the module takes.
         logits: float32 [n, classes] on the photos.
         recipe: As it was trained.
+        train_digests: SHA-256 of the photos it was trained on; None where they are not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Contender:
     input: InputSpec
     logits: Tensor
     recipe: dict[str, object]
+    train_digests: frozenset[str] | None = None
 
     @property
     def label_ids(self) -> list[str]:
@@ -70,6 +72,7 @@ def run_as_contender(scored: ScoredRun, photos: Sequence[Photo] = ()) -> Contend
         input=scored.recipe.input,
         logits=logits,
         recipe=scored.recipe.model_dump(mode="json"),
+        train_digests=frozenset(scored.data.train_digests),
     )
 
 

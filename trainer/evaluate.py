@@ -78,7 +78,7 @@ class Evaluation(_Figures):
         accuracy: Share whose best label is right.
         accuracy_low: Lower end of its 95% Wilson interval.
         accuracy_high: Upper end.
-        top_k: Share whose true label is among the k best, by k.
+        top_k: Share whose true label is among the k best, by k below the number of classes.
         mean_class_accuracy: Mean of the classes' recalls.
         macro_f1: Mean of the classes' F1.
         temperature: Of the calibrated scores, softmax(logits / temperature).
@@ -133,7 +133,7 @@ def evaluate(
         accuracy=metrics.accuracy,
         accuracy_low=metrics.accuracy_low,
         accuracy_high=metrics.accuracy_high,
-        top_k={k: _top_k(logits, labels, k) for k in _TOP_KS if k <= len(names)},
+        top_k={k: _top_k(logits, labels, k) for k in _TOP_KS if k == 1 or k < len(names)},
         mean_class_accuracy=sum(figures.recall for figures in present) / len(present),
         macro_f1=sum(figures.f1 for figures in present) / len(present),
         temperature=temperature,

@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
+from trainer.checkpoints import read_checkpoint
 from trainer.data import (
     Catalogue,
     EvaluationImages,
@@ -23,7 +25,7 @@ from trainer.data import (
     short_sides,
     without_duplicates,
 )
-from trainer.errors import RunError
+from trainer.errors import DataError, RunError
 from trainer.history import rewind_history
 from trainer.loop import train
 from trainer.networks.weights import load_weights, portable_name
@@ -79,10 +81,13 @@ def fit(
         lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
         with together.first_goes_first():
             root = resolve_data(data, recipe.data, cache or default_cache())
-            prepared = prepare(recipe, root, cache, exclude)
-        task = ClassificationTask(recipe, len(prepared.record.classes))
-        weights = load_weights(task.network, recipe.network)
-        log.info("%d tensors of the body are from %s", weights.loaded, weights.origin)
+            photos = photos_of(recipe, root, exclude)
+            # Before minutes of decoding: weights that cannot be had end the run.
+            task = ClassificationTask(recipe, len(photos.classes))
+            weights = load_weights(task.network, recipe.network)
+            prepared = prepare(recipe, root, photos, cache)
+        if weights.loaded:
+            log.info("%d tensors start from %s", weights.loaded, weights.origin)
         run = _new_run(recipe, prepared.record, runs, exclude, together)
         try:
             train(task, prepared.training, prepared.validation, run, together=together)
@@ -102,13 +107,15 @@ def resume(run: Run, cache: Path | None = None) -> Run:
         RunError: The run has no checkpoint, its data has changed, or training failed.
     """
     recipe, record = run.recipe(), run.data()
-    finished = finished_epochs(run)
-    if finished >= recipe.fit.epochs:
+    checkpoint = _last_checkpoint(run)
+    finished = int(checkpoint["epoch"]) + 1
+    if finished >= recipe.fit.epochs or _stopped_early(checkpoint):
         return run
     with processes() as together:
         lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
         with together.first_goes_first():
-            prepared = prepare(recipe, Path(record.root), cache, run.exclude)
+            root = Path(record.root)
+            prepared = prepare(recipe, root, photos_of(recipe, root, run.exclude), cache)
         if prepared.record.fingerprint != record.fingerprint:
             raise RunError(f"{record.root} is not what {run.folder} was trained on")
         if together.first:
@@ -133,13 +140,21 @@ def without_idle_epochs(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"head_epochs": 0})})
 
 
-def prepare(recipe: Recipe, root: Path, cache: Path | None, exclude: Path | None) -> Prepared:
-    """Find, check, split and read the photos of a recipe.
+def photos_of(recipe: Recipe, root: Path, exclude: Path | None = None) -> Catalogue:
+    """Find and split the photos of a recipe.
+
+    Raises:
+        DataError: A folder is missing, there are fewer than two classes, or one is empty.
+    """
+    return catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=exclude)
+
+
+def prepare(recipe: Recipe, root: Path, photos: Catalogue, cache: Path | None) -> Prepared:
+    """Read and check the photos of a recipe.
 
     Raises:
         DataError: The data cannot be trained on.
     """
-    photos = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=exclude)
     test = read_evaluation(photos.test, recipe.input, cache)
     validation = read_evaluation(photos.validation, recipe.input, cache)
     training, duplicates = without_duplicates(
@@ -147,20 +162,25 @@ def prepare(recipe: Recipe, root: Path, cache: Path | None, exclude: Path | None
         {*test.digests, *validation.digests},
     )
     record = _record(root, photos, training, validation, test, duplicates)
+    _refuse_lost(record)
     return Prepared(training, validation, record)
 
 
-def finished_epochs(run: Run) -> int:
-    """How many epochs the run's last checkpoint has behind it.
+def _last_checkpoint(run: Run) -> dict[str, Any]:
+    if not run.last_checkpoint.is_file():
+        raise RunError(f"{run.folder} has no checkpoint to resume from")
+    return read_checkpoint(run.last_checkpoint)
 
-    Raises:
-        RunError: The run has no checkpoint.
+
+def _stopped_early(checkpoint: dict[str, Any]) -> bool:
+    """Whether the validation loss had not fallen for long enough: another epoch would be one more.
+
+    Lightning keeps each callback's state by its name and arguments.
     """
-    try:
-        checkpoint = torch.load(run.last_checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise RunError(f"{run.folder} has no checkpoint to resume from") from error
-    return int(checkpoint["epoch"]) + 1
+    states = checkpoint["callbacks"].items()
+    return any(
+        name.startswith("EarlyStopping") and state["stopped_epoch"] > 0 for name, state in states
+    )
 
 
 def _new_run(
@@ -213,6 +233,18 @@ def _record(
         ),
         short_side_quantiles=_quantiles(short_sides([photo.path for photo in photos.train])),
     )
+
+
+def _refuse_lost(record: DataRecord) -> None:
+    """Refuse a class of which no photo is left in a part: a network cannot learn or show it."""
+    for part, counts in record.counts.items():
+        for name, count in zip(record.classes, counts, strict=True):
+            if count == 0:
+                raise DataError(
+                    f"class {name!r} has no {part} photo left: {len(record.unreadable)} photos"
+                    f" are unreadable, {record.duplicates_left_out} training photos are the same"
+                    " files as held-out ones"
+                )
 
 
 def _counts(classes: int, parts: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -7,12 +7,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 import pytorch_lightning as lightning
-from pytorch_lightning.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-)
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.strategies import DDPStrategy
@@ -20,6 +15,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.tuner.lr_finder import _LRFinder
 from pytorch_lightning.tuner.tuning import Tuner
 
+from trainer.averaging import AveragedWeights
 from trainer.callbacks import LossGuard, Plateau, StopRequest, WaitMeter
 from trainer.checkpoints import WholeCheckpoints
 from trainer.data import EvaluationImages, TrainingImages
@@ -95,11 +91,14 @@ def range_test(
     Raises:
         RunError: The loss could not be followed.
     """
+    clip, by = _clipping(task.recipe.fit)
     with TemporaryDirectory() as folder, _filtered_warnings():
         trainer = lightning.Trainer(
             accelerator="auto",
             devices=1,
             precision=task.recipe.fit.precision,
+            gradient_clip_val=clip,
+            gradient_clip_algorithm=by,
             default_root_dir=folder,
             logger=False,
             max_epochs=steps,
@@ -128,9 +127,7 @@ def _lightning(
     *,
     log_interval: int,
 ) -> lightning.Trainer:
-    clip, by = fit.gradient_clip_norm, "norm"
-    if fit.gradient_clip_value:
-        clip, by = fit.gradient_clip_value, "value"
+    clip, by = _clipping(fit)
     return lightning.Trainer(
         accelerator="auto",
         devices=together.local,
@@ -141,7 +138,7 @@ def _lightning(
         else "auto",
         max_epochs=fit.epochs,
         precision=fit.precision,
-        gradient_clip_val=clip or None,
+        gradient_clip_val=clip,
         gradient_clip_algorithm=by,
         deterministic=fit.deterministic,
         callbacks=list(callbacks),
@@ -154,6 +151,13 @@ def _lightning(
     )
 
 
+def _clipping(fit: FitSpec) -> tuple[float | None, str]:
+    """Where gradients are clipped, and by what."""
+    if fit.gradient_clip_value:
+        return fit.gradient_clip_value, "value"
+    return fit.gradient_clip_norm or None, "norm"
+
+
 def _callbacks(run: Run, recipe: Recipe) -> list[Callback]:
     """In the order in which they run at an epoch's end: what a checkpoint saves comes before it."""
     fit = recipe.fit
@@ -161,8 +165,7 @@ def _callbacks(run: Run, recipe: Recipe) -> list[Callback]:
     if fit.schedule == "plateau":
         callbacks.append(Plateau(fit.plateau_patience, fit.plateau_factor))
     if fit.ema_decay > 0:
-        # The callback evaluates and saves the averaged weights.
-        callbacks.append(EMAWeightAveraging(decay=fit.ema_decay))
+        callbacks.append(AveragedWeights(fit.ema_decay))
     if fit.early_stopping_patience:
         callbacks.append(
             EarlyStopping(
@@ -171,18 +174,26 @@ def _callbacks(run: Run, recipe: Recipe) -> list[Callback]:
                 check_on_train_epoch_end=True,
             )
         )
-    callbacks.append(
-        ModelCheckpoint(
-            run.checkpoints,
-            filename="best",
-            monitor=fit.best,
-            mode="min" if fit.best.endswith("loss") else "max",
-            save_last=True,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
+    return [*callbacks, *_checkpoints(run, fit)]
+
+
+def _checkpoints(run: Run, fit: FitSpec) -> list[Callback]:
+    """The best epoch's and the last one's: save_last would save the last only where it is best."""
+    best = ModelCheckpoint(
+        run.checkpoints,
+        filename="best",
+        monitor=fit.best,
+        mode="min" if fit.best.endswith("loss") else "max",
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
     )
-    return callbacks
+    last = ModelCheckpoint(
+        run.checkpoints,
+        filename=run.last_checkpoint.stem,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+    return [best, last]
 
 
 def _loggers(run: Run) -> list[Logger]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytorch_lightning as lightning
 from matplotlib.figure import Figure
 
+from trainer.beside import file_beside
 from trainer.data import default_cache, resolve_data
 from trainer.errors import RunError
-from trainer.fit import prepare
+from trainer.fit import photos_of, prepare
 from trainer.loop import range_test
 from trainer.networks.weights import load_weights
 from trainer.recipe import Recipe
@@ -32,19 +33,33 @@ def find_learning_rate(
 
     Raises:
         DataError: The data cannot be trained on.
-        RunError: The loss falls nowhere.
+        RunError: The loss falls nowhere, or the plot cannot be written.
     """
+    if not plot.parent.is_dir():  # said before minutes of training
+        raise RunError(f"{plot.parent} is no folder")
+    recipe = _whole_network(recipe)
     lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
     root = resolve_data(data, recipe.data, cache or default_cache())
-    prepared = prepare(recipe, root, cache, None)
-    task = ClassificationTask(recipe, len(prepared.record.classes))
+    photos = photos_of(recipe, root)
+    task = ClassificationTask(recipe, len(photos.classes))
     load_weights(task.network, recipe.network)
+    prepared = prepare(recipe, root, photos, cache)
     found = range_test(task, prepared.training, _LOWEST, _HIGHEST, _STEPS)
     suggestion = found.suggestion()
     if suggestion is None:
         raise RunError("the loss falls at no learning rate; look at the data, or at more of it")
-    _plot(found.results["lr"], found.results["loss"], suggestion).savefig(plot, dpi=120)
+    figure = _plot(found.results["lr"], found.results["loss"], suggestion)
+    try:
+        with file_beside(plot) as file:
+            figure.savefig(file, format="png", dpi=120)
+    except OSError as error:
+        raise RunError(f"{plot} cannot be written: {error.strerror}") from error
     return float(suggestion)
+
+
+def _whole_network(recipe: Recipe) -> Recipe:
+    """Without frozen epochs: max_learning_rate is that of the epochs in which all layers learn."""
+    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"head_epochs": 0})})
 
 
 def _plot(rates: list[float], losses: list[float], suggestion: float) -> Figure:

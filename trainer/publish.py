@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,22 +23,25 @@ from models.golden import GoldenSamples, save_golden
 from models.manifest import (
     GOLDEN_NAME,
     MODEL_NAME,
+    NOVELTY_NAME,
     TWIN_NAME,
-    Calibration,
     FileEntry,
     Golden,
     Manifest,
 )
+from models.novelty import save_centroids
 from models.repository import ModelRepository
+from models.signature import sign
+from trainer.beside import file_beside
 from trainer.contender import Contender, artifact_as_contender, photos_of
 from trainer.errors import PublishError
 from trainer.evaluate import Evaluation
 from trainer.export import assemble
 from trainer.gates import Gate, gates
 from trainer.model_card import CARD_NAME, model_card
-from trainer.reference import reference_of
 from trainer.run import Run, environment
 from trainer.score import ScoredRun, load_network
+from trainer.trust import TRUST_NAME, Trust, trust_of
 from trainer.twin import export_twin
 
 _IN_SERVICE = "stable"  # the label of the version that is; the latest where nobody set it
@@ -61,7 +65,13 @@ class Published:
 
 
 def publish(
-    scored: ScoredRun, repository: ModelRepository, *, force: str | None = None, twin: bool = True
+    scored: ScoredRun,
+    repository: ModelRepository,
+    *,
+    force: str | None = None,
+    twin: bool = True,
+    others: Path | None = None,
+    private_key: Path | None = None,
 ) -> Published:
     """Publish a scored run as the next version of its recipe's model.
 
@@ -70,8 +80,11 @@ def publish(
         repository: Where to.
         force: Why it is to be published although a gate fails; recorded in the manifest.
         twin: Whether to add the torch.export twin.
+        others: A folder with photos that are of none of the classes, to choose the novelty score.
+        private_key: PEM; given: the artifact is signed with it.
 
     Raises:
+        DataError: The folder has no photo that can be read.
         PublishError: A gate refuses it, or it fails in a fresh process.
         RepositoryError: The repository cannot be written.
     """
@@ -82,15 +95,24 @@ def publish(
     golden = _golden(scored)
     evaluation = scored.evaluation()
     forced = force if failed else None
+    trust = trust_of(
+        scored.module,
+        scored.calibration,
+        scored.validation,
+        scored.test,
+        scored.recipe.input,
+        others,
+    )
 
     def build(folder: Path) -> _ManifestSeal:
         try:
-            _write_files(folder, scored, golden, evaluation, twin=twin)
+            _write_files(folder, scored, golden, evaluation, trust, twin=twin)
         except OSError as error:
             raise RepositoryError(f"{folder} cannot be written: {error}") from error
-        return _ManifestSeal(scored, evaluation, len(golden.inputs), forced, folder)
+        return _ManifestSeal(scored, evaluation, trust, len(golden.inputs), forced, folder)
 
-    version = repository.publish(scored.recipe.model, build, verify_in_fresh_process)
+    signer = partial(sign, private_key=private_key) if private_key else None
+    version = repository.publish(scored.recipe.model, build, verify_in_fresh_process, signer)
     return Published(version, results)
 
 
@@ -126,9 +148,12 @@ def write_modules(folder: Path, run: Run, *, twin: bool) -> None:
     """
     task = load_network(run)
     model = assemble(task.normalize, task.network)
-    (folder / MODEL_NAME).write_bytes(torchscript.save(torchscript.script(model)))
+    modules = {MODEL_NAME: torchscript.save(torchscript.script(model))}
     if twin:
-        (folder / TWIN_NAME).write_bytes(export_twin(model, task.recipe.input))
+        modules[TWIN_NAME] = export_twin(model, task.recipe.input)
+    for name, content in modules.items():
+        with file_beside(folder / name) as file:
+            file.write(content)
 
 
 def _write_files(
@@ -136,15 +161,18 @@ def _write_files(
     scored: ScoredRun,
     golden: GoldenSamples,
     evaluation: Evaluation,
+    trust: Trust,
     *,
     twin: bool,
 ) -> None:
     write_modules(folder, scored.run, twin=twin)
     (folder / GOLDEN_NAME).write_bytes(save_golden(golden))
+    (folder / NOVELTY_NAME).write_bytes(save_centroids(trust.centroids))
     for name, text in (
         ("metrics.json", evaluation.model_dump_json(indent=2)),
         ("recipe.json", scored.recipe.model_dump_json(indent=2)),
-        (CARD_NAME, model_card(scored.recipe, scored.data, evaluation)),
+        (TRUST_NAME, trust.figures.model_dump_json(indent=2)),
+        (CARD_NAME, model_card(scored.recipe, scored.data, evaluation, trust.figures)),
     ):
         (folder / name).write_text(text, encoding="utf-8")
     report = scored.run.folder / "report.html"
@@ -158,6 +186,7 @@ class _ManifestSeal:
 
     scored: ScoredRun
     evaluation: Evaluation
+    trust: Trust
     golden_samples: int
     forced: str | None
     folder: Path
@@ -175,9 +204,10 @@ class _ManifestSeal:
             parameters=sum(parameter.numel() for parameter in scored.module.parameters()),
             metrics=scored.metrics,
             class_recalls=tuple(figures.recall for figures in self.evaluation.classes),
-            reference=reference_of(scored),
+            reference=self.trust.reference,
             forced=self.forced,
-            calibration=Calibration(temperature=scored.temperature),
+            calibration=scored.calibration,
+            novelty=self.trust.novelty,
             golden=Golden(
                 samples=self.golden_samples,
                 score_tolerance_fp32=_TOLERANCE_FP32,

@@ -4,14 +4,17 @@ Every key is documented here; an unknown key is an error. Imports only the
 artifact contract and pydantic.
 """
 
+import json
 import tomllib
 from collections.abc import Sequence
 from copy import deepcopy
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from models.manifest import NAME_PATTERN, InputSpec
 from trainer.errors import RecipeError
@@ -187,7 +190,8 @@ class FitSpec(_Section):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the target spread over all classes."""
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Decay of the exponential moving average of weights; 0 turns it off."""
+    """Decay of the exponential moving average of weights, reached over the first steps; 0 turns it
+    off."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic, in Lightning's words."""
     seed: int = Field(default=0, ge=0)
@@ -232,6 +236,8 @@ class Recipe(_Section):
     """One sentence for people."""
     minimum_accuracy: Share = 0.0
     """``publish`` refuses a first version below this accuracy on the test photos."""
+    abstain_risk: Share = 0.02
+    """Share of its answers that may be wrong: decides the artifact's abstain threshold."""
     labels: dict[str, LabelSpec] = Field(default_factory=dict)
     """What class folders are called; a folder that is not listed keeps its name, and
     folders with the same id are one class."""
@@ -256,26 +262,35 @@ def bundled_recipes() -> dict[str, Path]:
 
 
 def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by the name of a bundled one or by the path of a TOML file.
+    """Read a recipe by the name of a bundled one, or from a TOML file or a run's recipe.json.
 
     Args:
         reference: Name or path.
         overrides: ``key=value`` each, for example ``fit.epochs=3``; values as in TOML.
 
     Raises:
-        RecipeError: No such recipe, not TOML, or a key is unknown or out of range.
+        RecipeError: No such recipe, not TOML or JSON, or a key is unknown or out of range.
     """
     path = bundled_recipes().get(reference, Path(reference))
+    kind = "JSON" if path.suffix == ".json" else "TOML"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except IsADirectoryError as error:
+        raise RecipeError(
+            f"{reference} is a folder: give photos as --data {reference}, and a recipe by name or"
+            " not at all"
+        ) from error
     except OSError as error:
         known = ", ".join(bundled_recipes())
         raise RecipeError(
             f"recipe {reference!r} is neither a bundled one ({known}) nor a readable file:"
             f" {error.strerror}"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+    except ValueError as error:  # of tomllib, of json, or not UTF-8
+        raise RecipeError(f"{path} is not a {kind} file: {error}") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path} holds no recipe")
     return parse_recipe(override(document, overrides), str(path))
 
 
@@ -318,8 +333,20 @@ def parse_recipe(document: dict[str, object], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        )
+        problems = "\n".join(f"  {_problem(problem)}" for problem in error.errors())
         raise RecipeError(f"{origin} is not a valid recipe:\n{problems}") from error
+
+
+def _problem(problem: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+    near = get_close_matches(str(problem["loc"][-1]), _keys(), n=1)
+    return f"{key}: there is no such key{f'; is it {near[0]}?' if near else ''}"
+
+
+def _keys() -> list[str]:
+    """The names of all keys, whatever section they are of."""
+    schema = Recipe.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    return sorted({name for section in sections for name in section.get("properties", ())})

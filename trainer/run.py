@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from trainer.beside import file_beside
 from trainer.errors import RecipeError, RunError
 from trainer.recipe import Recipe, parse_recipe
 
@@ -93,8 +94,15 @@ class Run:
         path = self.folder / "recipe.json"
         try:
             return parse_recipe(json.loads(path.read_text(encoding="utf-8")), str(path))
-        except (OSError, ValueError, RecipeError) as error:
+        except OSError as error:
+            raise RunError(f"{self.folder} is not a run{self._hint()}") from error
+        except (ValueError, RecipeError) as error:
             raise RunError(f"{self.folder} is not a run: {error}") from error
+
+    def _hint(self) -> str:
+        """The newest run in the folder, if it is one of runs."""
+        runs = sorted(path.parent for path in self.folder.glob("*/recipe.json"))
+        return f"; the newest run in it is {runs[-1]}" if runs else ": it has no recipe.json"
 
     def data(self) -> DataRecord:
         """What it was trained on.
@@ -109,8 +117,26 @@ class Run:
             raise RunError(f"{self.folder} is not a run: {error}") from error
 
     def write(self, name: str, text: str) -> None:
-        """Write one of the run's text files."""
-        (self.folder / name).write_text(text + "\n", encoding="utf-8")
+        """Write one of the run's text files: whole, or not at all.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        self.write_bytes(name, (text + "\n").encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write one of the run's files: whole, or not at all.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        path = self.folder / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with file_beside(path) as file:
+                file.write(content)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def create_run(root: Path, recipe: Recipe) -> Run:

@@ -5,13 +5,16 @@ best checkpoint, exported, run over the validation and the test photos, and
 calibrated on the former.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from models.manifest import Label, Metrics
+from models.manifest import Calibration, Label, Metrics
+from trainer.checkpoints import read_checkpoint
+from trainer.confidence import calibrate
 from trainer.data import (
     Catalogue,
     EvaluationImages,
@@ -21,11 +24,13 @@ from trainer.data import (
     resolve_data,
 )
 from trainer.errors import RunError
-from trainer.evaluate import Evaluation, evaluate, fit_temperature, measure
+from trainer.evaluate import Evaluation, evaluate, measure
 from trainer.export import export, logits_of
 from trainer.recipe import Recipe
 from trainer.run import DataRecord, Run
 from trainer.task import ClassificationTask
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class ScoredRun:
         photos: The split.
         labels: Id and display name of each class, in the order of the logits.
         module: The best checkpoint, scripted: fp32, eval mode, on the CPU.
-        temperature: Fitted on the validation photos.
+        calibration: Made on the validation photos.
         validation: Answers on the validation photos.
         test: Answers on the test photos.
         metrics: Figures on the test photos, after calibration.
@@ -70,10 +75,15 @@ class ScoredRun:
     photos: Catalogue
     labels: tuple[Label, ...]
     module: torch.jit.ScriptModule
-    temperature: float
+    calibration: Calibration
     validation: Predictions
     test: Predictions
     metrics: Metrics
+
+    @property
+    def temperature(self) -> float:
+        """Of the scores."""
+        return self.calibration.temperature
 
     @property
     def names(self) -> list[str]:
@@ -89,11 +99,15 @@ def load_network(run: Run) -> ClassificationTask:
     """The task of a run with the weights of its best checkpoint, on the CPU, in eval mode.
 
     Raises:
-        RunError: The run has no checkpoint.
+        RunError: The run has no checkpoint, or a damaged one.
     """
     task = ClassificationTask(run.recipe(), len(run.data().classes))
-    checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
-    task.load_state_dict(checkpoint["state_dict"])
+    try:
+        task.load_state_dict(read_checkpoint(run.best_checkpoint)["state_dict"])
+    except RuntimeError as error:  # torch's word for other names or shapes
+        raise RunError(
+            f"{run.best_checkpoint} is of another network than recipe.json names"
+        ) from error
     return task.eval()
 
 
@@ -107,7 +121,8 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
 
     Raises:
         DataError: The photos cannot be read.
-        RunError: The run is not finished, or its answers are no numbers.
+        RunError: The run is not finished, its answers are no numbers, or the photos are of
+            other classes.
     """
     recipe, record = run.recipe(), run.data()
     task = load_network(run)
@@ -116,26 +131,45 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
     photos = catalogue(
         root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=run.exclude
     )
+    labels = labels_of(recipe, record.classes)
+    if labels != labels_of(recipe, photos.classes):
+        raise RunError(
+            f"{root} has the classes {', '.join(photos.classes)};"
+            f" {run.folder} was trained on {', '.join(record.classes)}"
+        )
     validation = read_evaluation(photos.validation, recipe.input, cache)
     test = read_evaluation(photos.test, recipe.input, cache)
+    _warn_of_trained_on(record, test)
     validation_logits = logits_of(module, validation.inputs)
     test_logits = logits_of(module, test.inputs)
     if not bool(torch.isfinite(torch.cat([validation_logits, test_logits])).all()):
         raise RunError(f"{run.folder} gives logits that are NaN or infinite")
-    temperature = fit_temperature(validation_logits, validation.labels)
+    calibration = calibrate(validation_logits, validation.labels, recipe.abstain_risk)
     return ScoredRun(
         run=run,
         recipe=recipe,
         data=record,
         root=root,
         photos=photos,
-        labels=labels_of(recipe, record.classes),
+        labels=labels,
         module=module,
-        temperature=temperature,
+        calibration=calibration,
         validation=Predictions(validation, validation_logits),
         test=Predictions(test, test_logits),
-        metrics=measure(test_logits, test.labels, temperature),
+        metrics=measure(test_logits, test.labels, calibration.temperature),
     )
+
+
+def _warn_of_trained_on(record: DataRecord, test: EvaluationImages) -> None:
+    """A random split is another one once photos were added or removed."""
+    trained_on = len(set(test.digests) & set(record.train_digests))
+    if trained_on:
+        log.warning(
+            "%d of %d test photos were trained on, so the figures flatter: have the photos changed"
+            " since?",
+            trained_on,
+            len(test.paths),
+        )
 
 
 def labels_of(recipe: Recipe, classes: tuple[str, ...]) -> tuple[Label, ...]:

@@ -61,6 +61,9 @@ def _confused(evaluation: Evaluation) -> Table:
 def print_comparison(comparison: Comparison) -> None:
     """Print both sides, their difference, and the keys in which their recipes differ."""
     console = Console()
+    for title, side in (("first", comparison.first), ("second", comparison.second)):
+        # Paths are longer than columns, and may hold what rich takes for markup.
+        console.print(f"{title}: {side.name}", soft_wrap=True, markup=False, highlight=False)
     console.print(_sides(comparison))
     low, high = comparison.difference_low * 100, comparison.difference_high * 100
     console.print(
@@ -75,9 +78,13 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(table)
 
 
+def _known(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
+
+
 def _sides(comparison: Comparison) -> Table:
     first, second = comparison.first, comparison.second
-    table = Table("", first.name, second.name)
+    table = Table("", "first", "second")
     rows = {
         "accuracy": [f"{side.metrics.accuracy:.2%}" for side in (first, second)],
         "log loss (nats)": [f"{side.metrics.log_loss:.4f}" for side in (first, second)],
@@ -86,6 +93,7 @@ def _sides(comparison: Comparison) -> Table:
         ],
         "parameters": [f"{side.parameters:,}" for side in (first, second)],
         "photos it alone gets right": [str(len(side.only_right)) for side in (first, second)],
+        "test photos it was trained on": [_known(side.trained_on) for side in (first, second)],
     }
     for label in first.recalls:
         rows[f"recall of {label}"] = [f"{side.recalls[label]:.2%}" for side in (first, second)]

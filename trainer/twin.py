@@ -27,6 +27,15 @@ def export_twin(model: ExportedModel, spec: InputSpec) -> bytes:
     example = torch.zeros(2, 3, spec.height, spec.width, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    _forget_sources(program)
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
+
+
+def _forget_sources(program: torch.export.ExportedProgram) -> None:
+    """Leave out where each operation stood in whose files: nobody needs it, and it is private."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)

@@ -45,6 +45,6 @@ def imbalance(photos: Sequence[Photo], classes: Sequence[str]) -> tuple[dict[str
     if largest < _IMBALANCE * smallest:
         return by_class, ""
     return by_class, (
-        f"the largest class has {largest / smallest:.1f} times the photos of the smallest:"
+        f"The largest class has {largest / smallest:.1f} times the photos of the smallest:"
         " look at per-class recall and macro F1, not at accuracy alone"
     )

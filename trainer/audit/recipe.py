@@ -6,11 +6,7 @@ from pathlib import Path
 from trainer.data import class_photos
 from trainer.default_recipe import default_recipe
 from trainer.fit import without_idle_epochs
-from trainer.recipe import DataSpec, Recipe, override, parse_recipe
-from trainer.run import Run
-
-ANY_FOLDERS = DataSpec(test_fraction=0.15, validation_fraction=0.15)
-"""What is looked for in an archive when no recipe names it: class folders."""
+from trainer.recipe import Recipe, override, parse_recipe
 
 _BATCH = 32  # smaller than for ``fit``: a fold has few steps to learn in
 _FEWEST_EPOCHS = 3
@@ -49,9 +45,9 @@ def audit_recipe(root: Path, weights: str = "none", epochs: int | None = None) -
 
     Raises:
         DataError: There are no class folders with photos.
-        RunError: ``weights`` is a folder and not a run.
+        WeightsError: ``weights`` is a folder, and neither a run's nor a version's.
     """
-    recipe = default_recipe(root)
+    recipe = default_recipe(root, weights)
     judge = _FROM_SCRATCH if weights == "none" else _FROM_WEIGHTS
     side = min(judge.side, recipe.input.height)
     photos = sum(len(class_photos(root / folder)) for folder in recipe.data.train)
@@ -61,6 +57,7 @@ def audit_recipe(root: Path, weights: str = "none", epochs: int | None = None) -
         f"input.width={side}",
         f"data.cache_side={round(side * 1.375)}",
         f"fit.epochs={epochs or by_size}",
+        f"fit.head_epochs={min(recipe.fit.head_epochs, (epochs or by_size) - 1)}",
         f"fit.batch_size={min(_BATCH, recipe.fit.batch_size)}",
         f"fit.max_learning_rate={judge.max_learning_rate}",
         "fit.label_smoothing=0.0",
@@ -69,27 +66,10 @@ def audit_recipe(root: Path, weights: str = "none", epochs: int | None = None) -
         "augment.trivial=false",
         "augment.crop_scale=[0.5, 1.0]",
     ]
-    document = override(recipe.model_dump(mode="json"), overrides)
-    network = _network(recipe, weights)
-    return parse_recipe({**document, "network": network}, "the audit's recipe")
-
-
-def _network(recipe: Recipe, weights: str) -> dict[str, object]:
-    """The network that ``weights`` fit; a small one where there are none."""
     if weights == "none":
-        spec: dict[str, object] = {
-            "name": "resnet",
-            "depths": [1, 1, 1, 1],
-            "widths": [24, 48, 96, 192],
-            "dropout": 0.2,
-        }
-    elif weights == "imagenet":
-        spec = {"name": "resnet18"}
-    elif Path(weights).is_dir():
-        spec = Run(Path(weights)).recipe().network.model_dump(mode="json")
-    else:
-        spec = recipe.network.model_dump(mode="json")
-    return {**spec, "weights": weights}
+        overrides += ["network.depths=[1, 1, 1, 1]", "network.widths=[24, 48, 96, 192]"]
+    document = override(recipe.model_dump(mode="json"), overrides)
+    return parse_recipe(document, "the audit's recipe")
 
 
 def shortened(recipe: Recipe, epochs: int | None) -> Recipe:

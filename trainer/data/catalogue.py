@@ -64,7 +64,7 @@ def catalogue(
         DataError: A folder is missing, there are fewer than two classes, or one is empty.
     """
     learned, test = _found(root, spec, labels or {})
-    classes = _classes(root, learned)
+    classes = _classes(root, spec, learned, labels or {})
     photos = _numbered(learned, classes)
     tested = _numbered(test, classes)
     if spec.test_fraction > 0:
@@ -87,10 +87,16 @@ def _found(
     return learned, class_folder_photos(root, spec.test, ids, listed)
 
 
-def _classes(root: Path, photos: Sequence[Labelled]) -> tuple[str, ...]:
+def _classes(
+    root: Path, spec: DataSpec, photos: Sequence[Labelled], labels: Mapping[str, LabelSpec]
+) -> tuple[str, ...]:
     classes = tuple(sorted({name for _, name in photos}))
     if len(classes) < 2:  # noqa: PLR2004 - one class needs no classifier
-        raise DataError(f"{root} has {len(classes)} class(es) to train on; two are needed")
+        taken = f"; the recipe takes the folders {', '.join(labels)}" if spec.only_listed else ""
+        raise DataError(
+            f"{root} has {len(classes)} class(es) to train on ({', '.join(classes) or 'none'});"
+            f" two are needed{taken}"
+        )
     return classes
 
 

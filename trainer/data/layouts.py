@@ -5,7 +5,11 @@ from pathlib import Path
 
 from trainer.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
+    # Other photos are found too, so that they are listed as unreadable and not passed over.
+    | {".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl"}
+)
 
 Labelled = tuple[Path, str]
 """A photo and the id of its class."""

@@ -1,6 +1,7 @@
-"""Files of weights: torchvision's, a state dict of ours, a run's checkpoint, safetensors.
+"""Files of weights: torchvision's, a state dict of ours, a run's, a version's, safetensors.
 
-Nothing in a file is ever run: pickles are opened with ``weights_only``.
+Nothing in a file is ever run: pickles are opened with ``weights_only``, and a version's module
+is verified and opened, not called.
 """
 
 import warnings
@@ -12,9 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from models.artifact import read_artifact
+from models.errors import ModelsError
 from trainer.errors import WeightsError
+from trainer.networks.origins import is_version
 
-_RUN_PREFIX = "network."
+_RUN_PREFIX, _VERSION_PREFIX = "network.", "body.network."
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class WeightsFile:
     Attributes:
         path: The file.
         tensors: By the names that the file gives them, less a checkpoint's prefix.
-        of_run: Whether it is the checkpoint of a run, so that its head is one of ours.
+        of_run: Whether it is of a run or a version, so that its head is one of ours.
     """
 
     path: Path
@@ -36,19 +40,31 @@ def read_weights(path: Path) -> WeightsFile:
     """Read a file of weights onto the CPU.
 
     Args:
-        path: A file, or a run's folder, of which the best checkpoint is taken. A run that
-            averages its weights keeps the averages there.
+        path: A file, a published version's folder, or a run's, of which the best checkpoint is
+            taken. A run that averages its weights keeps the averages there.
 
     Raises:
         WeightsError: There is no such file, or it holds something else.
     """
+    if is_version(path):
+        return WeightsFile(path, _of_version(path), of_run=True)
     file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
     content = _open(file)
     # Lightning keeps the tensors of a run under this key.
     checkpoint = content.get("state_dict") if isinstance(content, Mapping) else None
     if isinstance(checkpoint, Mapping):
-        return WeightsFile(file, _of_network(_tensors(checkpoint, file), file), of_run=True)
+        return WeightsFile(
+            file, _of_network(_tensors(checkpoint, file), file, _RUN_PREFIX), of_run=True
+        )
     return WeightsFile(file, _tensors(content, file), of_run=False)
+
+
+def _of_version(folder: Path) -> dict[str, Tensor]:
+    try:
+        tensors = read_artifact(folder.resolve()).module().state_dict()
+    except ModelsError as error:
+        raise WeightsError(f"version {folder}: {error}") from error
+    return _of_network(tensors, folder, _VERSION_PREFIX)
 
 
 def _open(file: Path) -> object:
@@ -74,11 +90,11 @@ def _tensors(content: object, file: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _of_network(tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+def _of_network(tensors: Mapping[str, Tensor], file: Path, prefix: str) -> dict[str, Tensor]:
     found = {
-        name.removeprefix(_RUN_PREFIX): tensor
+        name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()
-        if name.startswith(_RUN_PREFIX)
+        if name.startswith(prefix)
     }
     if not found:
         raise WeightsError(f"{file} is a checkpoint, but not of a run of this trainer")

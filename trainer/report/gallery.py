@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.class_activation import class_activation_maps, overlay
+from models.class_activation import class_activation_maps
+from models.overlay import overlay
 from trainer.score import ScoredRun
 
 _SHOWN = 24

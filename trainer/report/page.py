@@ -9,6 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from trainer.confidence import check_confidence
+from trainer.corruptions import robustness
 from trainer.evaluate import risk_coverage
 from trainer.history import read_history
 from trainer.report.charts import png
@@ -29,15 +31,16 @@ def write_report(scored: ScoredRun, cache: Path | None = None) -> Path:
 
     Returns:
         The page's path.
+
+    Raises:
+        RunError: The folder cannot be written.
     """
-    folder = scored.run.folder
     plots = {name: png(figure) for name, figure in _figures(scored).items()}
-    (folder / "plots").mkdir(exist_ok=True)
+    page = _render(scored, plots, cache)
     for name, content in plots.items():
-        (folder / "plots" / f"{name}.png").write_bytes(content)
-    page = folder / "report.html"
-    page.write_text(_render(scored, plots, cache), encoding="utf-8")
-    return page
+        scored.run.write_bytes(f"plots/{name}.png", content)
+    scored.run.write("report.html", page)
+    return scored.run.folder / "report.html"
 
 
 def _figures(scored: ScoredRun) -> dict[str, Figure]:
@@ -49,7 +52,9 @@ def _figures(scored: ScoredRun) -> dict[str, Figure]:
         **curves(history),
         "confusion": confusion_figure(evaluation.confusion, scored.names),
         "reliability": reliability_figure(evaluation.reliability_before, evaluation.reliability),
-        "risk-coverage": risk_coverage_figure(*risk_coverage(scores, scored.test.images.labels)),
+        "risk-coverage": risk_coverage_figure(
+            *risk_coverage(scores, scored.test.images.labels), scored.calibration.abstain
+        ),
     }
 
 
@@ -77,4 +82,14 @@ def _render(scored: ScoredRun, plots: Mapping[str, bytes], cache: Path | None) -
         top_losses=top_losses(scored),
         samples=random_samples(scored),
         maps=activation_samples(scored),
+        calibration=scored.calibration,
+        confidence=check_confidence(
+            scored.calibration, scored.test.logits, scored.test.images.labels
+        ),
+        corruptions=robustness(
+            scored.module,
+            scored.test.images.inputs,
+            scored.test.images.labels,
+            scored.temperature,
+        ),
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from models.manifest import Abstain
 from trainer.evaluate import ReliabilityBin
 from trainer.report.charts import BLUE, GREY, ORANGE, chart
 
@@ -27,15 +28,21 @@ def reliability_figure(before: Sequence[ReliabilityBin], after: Sequence[Reliabi
     return figure
 
 
-def risk_coverage_figure(coverage: Tensor, risk: Tensor) -> Figure:
+def risk_coverage_figure(coverage: Tensor, risk: Tensor, abstain: Abstain | None = None) -> Figure:
     """The error among answers, for every share of photos that is answered.
 
     Args:
         coverage: float32 [n], 0 to 1.
         risk: float32 [n], 0 to 1.
+        abstain: The threshold and what it promises, to be marked.
     """
     figure, axes = chart(4.6, 4.4)
     axes.plot((coverage * _PERCENT).tolist(), (risk * _PERCENT).tolist(), color=BLUE)
     axes.set(xlabel="photos answered (%), the surest first", ylabel="error among them (%)")
+    if abstain is not None:
+        axes.axhline(abstain.risk * _PERCENT, color=GREY, linestyle=":", label="stated risk")
+        label = f"threshold {abstain.threshold:.3f}"
+        axes.axvline(abstain.coverage * _PERCENT, color=ORANGE, linestyle="--", label=label)
+        axes.legend(frameon=False, loc="upper left")
     axes.set_ylim(bottom=0)
     return figure
