@@ -1,0 +1,1 @@
+"""What runs the server: images, Kubernetes, Prometheus and Grafana."""
