@@ -36,7 +36,7 @@ _ANSWER_BYTES = 330
 
 async def echo(address: str) -> None:
     """Serve both methods; answer everything with the same bytes, at once."""
-    answer = bytes(_ANSWER_BYTES)
+    answer = classify_pb2.ClassifyResponse(request_id=_ANSWER_BYTES * "x").SerializeToString()
 
     async def unary(_request: bytes, _context: object) -> bytes:
         return answer

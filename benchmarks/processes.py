@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from client import Client
@@ -17,6 +17,7 @@ def serving(repository: Path, *flags: str) -> Iterator[str]:
     """``python -m server``, ready inside the block; gives its address."""
     address = free_address()
     command = ["server", "--repository", str(repository), "--metrics-port", "0"]
+    command += ["--engine", "torchscript"]  # no compiler beside what is timed, unless flags say so
     with running(*command, "--port", address.rpartition(":")[2], *flags):
         with Client(address) as client:
             client.wait_until_serving(timeout_s=120)
@@ -27,7 +28,7 @@ def serving(repository: Path, *flags: str) -> Iterator[str]:
 def running(module: str, *arguments: str) -> Iterator[None]:
     """``python -m module arguments``, ended by SIGTERM after the block."""
     command = [sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -39,3 +40,16 @@ def free_address() -> str:
     """An address on this host that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def free_ports(count: int) -> int:
+    """The first of ``count`` successive ports of this host that nobody listens on."""
+    while True:
+        first = int(free_address().rpartition(":")[2])
+        try:
+            with ExitStack() as probes:
+                for port in range(first, first + count):
+                    probes.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        return first

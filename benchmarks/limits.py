@@ -1,0 +1,111 @@
+"""What no server can exceed here: ``python -m benchmarks.limits REPOSITORY MODEL PHOTOS``.
+
+Decode and model without any server (a thread for each core, each with whole batches), the engine
+alone, and the decoder alone. Prints a JSON object: for each a rate, photos a second, and the cost,
+milliseconds of processor time for a photo.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from models.image_header import ImageLimits
+from models.preprocess import preprocess
+from models.repository import ModelRepository
+from server.pipeline.cores import usable_cores
+from server.pipeline.engine import Work
+from server.pipeline.torchscript import TorchScriptEngine
+
+
+class Bare:
+    """The server's own decoder and engine, without the server."""
+
+    def __init__(self, repository: Path, model: str, photos: list[bytes], batch: int) -> None:
+        read = ModelRepository(repository).read(model, 1)
+        self._photos = photos
+        self._spec = read.manifest.input
+        self._engine = TorchScriptEngine(read, torch.device("cpu"), "auto")
+        self._batch = batch
+        self._images = [Work(self._decoded(number), 5) for number in range(batch)]
+        self.dtype = str(self._engine.dtype).removeprefix("torch.")
+
+    def warm_up(self) -> None:
+        """Make the calling thread fast: TorchScript is from the third run on."""
+        torch.set_num_threads(1)
+        for _ in range(4):
+            self._engine.run(self._images)
+
+    def offline(self, number: int) -> int:
+        """Decode a batch and run it; return its size."""
+        start = number * self._batch
+        images = [Work(self._decoded(start + index), 5) for index in range(self._batch)]
+        self._engine.run(images)
+        return self._batch
+
+    def engine(self, _number: int) -> int:
+        """Run a batch that is decoded already; return its size."""
+        self._engine.run(self._images)
+        return self._batch
+
+    def decode(self, number: int) -> int:
+        """Decode a photo; return 1."""
+        self._decoded(number)
+        return 1
+
+    def _decoded(self, number: int) -> torch.Tensor:
+        return preprocess(self._photos[number % len(self._photos)], self._spec, ImageLimits())
+
+
+def measure(step: Callable[[int], int], pool: ThreadPoolExecutor, seconds: float) -> dict:
+    """Repeat ``step`` on every core at once; return rate and cost."""
+    began, computed = time.perf_counter(), time.process_time()
+
+    def one_core(offset: int) -> int:
+        done, number = 0, offset * 1_000_003
+        while time.perf_counter() - began < seconds:
+            done += step(number)
+            number += 1
+        return done
+
+    done = sum(pool.map(one_core, range(usable_cores())))
+    elapsed = time.perf_counter() - began
+    cost = time.process_time() - computed
+    return {"per_s": round(done / elapsed, 2), "cpu_ms": round(1000 * cost / done, 3)}
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _arguments()
+    torch.set_num_threads(1)
+    photos = [path.read_bytes() for path in sorted(arguments.photos.glob("*.jpg"))]
+    bare = Bare(arguments.repository, arguments.model, photos, arguments.batch)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(lambda _: bare.warm_up(), range(usable_cores())))
+        found = {
+            name: measure(step, pool, arguments.seconds)
+            for name, step in (
+                ("offline", bare.offline),
+                ("engine", bare.engine),
+                ("decode", bare.decode),
+            )
+        }
+    print(json.dumps(found | {"dtype": bare.dtype, "cores": usable_cores()}))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("photos", type=Path, help="a folder of .jpg files")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""NVIDIA Triton through pytriton: dynamic batching, an instance for each worker; OIP over gRPC."""
+
+import sys
+
+import numpy as np
+from classifier import MAX_BATCH, MAX_DELAY_S, TOP_K, WORKERS, Classifier, decode
+from pytriton.decorators import batch
+from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
+from pytriton.triton import Triton, TritonConfig
+from tritonclient.utils import InferenceServerException
+
+_ATTEMPTS = 10
+
+
+def instance(classifier: Classifier):
+    """Return what one instance runs on a batch."""
+
+    @batch
+    def classify(photo: np.ndarray) -> dict[str, np.ndarray]:
+        answers = np.array(classifier.classify([decode(data) for data in photo[:, 0]]))
+        return {"labels": answers[..., 0].astype(np.int64), "scores": answers[..., 1].astype("f4")}
+
+    return classify
+
+
+def main(port: int) -> None:
+    """Serve until SIGTERM."""
+    classifier = Classifier()
+    config = TritonConfig(
+        grpc_address="127.0.0.1",
+        grpc_port=port,
+        http_address="127.0.0.1",
+        http_port=port + 1,
+        metrics_port=port + 2,
+    )
+    with Triton(config=config) as triton:
+        triton.bind(
+            model_name="classifier",
+            infer_func=[instance(classifier) for _ in range(WORKERS)],
+            inputs=[Tensor(name="photo", dtype=bytes, shape=(1,))],
+            outputs=[
+                Tensor(name="labels", dtype=np.int64, shape=(TOP_K,)),
+                Tensor(name="scores", dtype=np.float32, shape=(TOP_K,)),
+            ],
+            config=ModelConfig(
+                max_batch_size=MAX_BATCH,
+                batcher=DynamicBatcher(max_queue_delay_microseconds=round(MAX_DELAY_S * 1e6)),
+            ),
+        )
+        triton.serve()
+
+
+def persistently(port: int) -> None:
+    """Start again when the handshake fails: pytriton waits just a second for it, which a busy
+    machine may not give."""
+    for _ in range(_ATTEMPTS):
+        try:
+            main(port)
+            break
+        except InferenceServerException as error:
+            print(error, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    persistently(int(sys.argv[1]))
