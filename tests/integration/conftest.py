@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from models.repository import ModelRepository
+from tests.artifacts import publish_tiny_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "examples" / "photos"
@@ -23,12 +24,14 @@ VERSION = str(ModelRepository(ZOO).versions("cats-vs-dogs")[-1])
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its process, HOST:PORT for gRPC and for metrics, its log from then on."""
+    """A running server: its process, HOST:PORT for gRPC and for metrics, its log from then on,
+    and the address for administration where there is one."""
 
     process: subprocess.Popen[str]
     grpc: str
     metrics: str
     log: Future[str]
+    admin: str = ""
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -37,9 +40,14 @@ class Server:
 
 
 @contextmanager
-def run_server(*flags: str) -> Iterator[Server]:
-    """Start ``python -m server`` with ``flags`` and wait until its log says it is ready."""
-    command = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0", *flags]
+def run_server(*flags: str, reads_log: bool = True) -> Iterator[Server]:
+    """Start ``python -m server`` with ``flags`` and wait until its log says it is ready.
+
+    Its log is read on unless ``reads_log`` is false. No model is compiled unless ``flags`` say
+    so.
+    """
+    command = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
+    command += ["--engine", "torchscript", *flags]
     environment = {key: value for key, value in os.environ.items() if "MENAGERIE_" not in key}
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment
@@ -52,9 +60,11 @@ def run_server(*flags: str) -> Iterator[Server]:
             lines.append(line)
             record = json.loads(line) if line.startswith("{") else {}
             if record.get("message") == "ready":
-                # Read as it comes: a full pipe would stop the server.
-                log = reader.submit(process.stderr.read)
-                yield Server(process, record["grpc"], record["metrics"], log)
+                # Read as it comes: what does not fit into the pipe is dropped.
+                log = reader.submit(process.stderr.read) if reads_log else Future()
+                yield Server(
+                    process, record["grpc"], record["metrics"], log, record.get("admin", "")
+                )
                 break
         else:
             raise AssertionError("the server ended before it was ready:\n" + "".join(lines))
@@ -66,9 +76,29 @@ def run_server(*flags: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with run_server("--max-batch-size", "8", "--reflection") as running:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A running server; a module may ask for it with several fronts by `in_both_modes`."""
+    fronts = getattr(request, "param", "1")
+    with run_server("--max-batch-size", "8", "--reflection", "--fronts", fronts) as running:
         yield running
+
+
+def in_both_modes(metafunc: pytest.Metafunc) -> None:
+    """Run a module's tests against one process and against two fronts: no caller may see which.
+
+    For a module to take as its ``pytest_generate_tests``.
+    """
+    if "server" in metafunc.fixturenames:
+        ids = ["one process", "two fronts"]
+        metafunc.parametrize("server", ["1", "2"], ids=ids, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A repository with a model that loads in a moment."""
+    root = tmp_path_factory.mktemp("tiny")
+    publish_tiny_artifact(root)
+    return str(root)
 
 
 @pytest.fixture(scope="session")

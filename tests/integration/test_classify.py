@@ -12,10 +12,12 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, common_pb2, model_pb2, model_pb2_grpc
-from tests.integration.conftest import PHOTOS, VERSION, Server
+from tests.integration.conftest import PHOTOS, VERSION, Server, in_both_modes
 
 Request = classify_pb2.ClassifyRequest
 TIMEOUT_S = 30
+
+pytest_generate_tests = in_both_modes
 
 
 @pytest.fixture(scope="module")

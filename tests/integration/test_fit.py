@@ -126,10 +126,11 @@ def test_two_processes_train_one_network(data: Path, recipe: Path, tmp_path: Pat
     arguments = ("fit", recipe, "--data", data, "--set", "fit.batch_size=8")
     epochs = ("--set", "fit.epochs=6", "--runs")
     together, alone = tmp_path / "together", tmp_path / "alone"
-    code, _, err = finish(start(*arguments, *epochs, together, launcher=launcher))
+    code, out, err = finish(start(*arguments, *epochs, together, launcher=launcher))
     assert code == 0, err
     code, _, err = finish(start(*arguments, *epochs, alone))
     assert code == 0, err
+    assert out.splitlines() == [str(the_run(together))]  # once, not once for each process
     losses = []
     for run in (the_run(together), the_run(alone)):
         rows = [row for row in read_history(run / "metrics.csv") if "validation/loss" in row]
@@ -199,6 +200,21 @@ def test_any_folder_of_class_folders_trains_without_a_recipe(data: Path, tmp_pat
     assert "accuracy" in out
     page = (run / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 7
+
+
+def test_an_archive_trains_without_a_recipe_and_nothing_advertises(
+    data: Path, tmp_path: Path
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "Two Colours"), "zip", data / "train")
+    code, out, err = finish(
+        start("fit", "--data", archive, "--set", "fit.epochs=1", "--set", "input.height=32",
+              "--set", "input.width=32", "--runs", tmp_path / "runs")
+    )  # fmt: skip
+    assert code == 0, err
+    assert Path(out.strip()).parent.name == "two-colours"
+    assert {line.split(":")[0] for line in err.splitlines()} <= {
+        "INFO trainer.terminal", "INFO trainer.progress", "INFO trainer.fit",
+    }  # fmt: skip
 
 
 def test_lr_find_plots_and_suggests(data: Path, recipe: Path, tmp_path: Path) -> None:

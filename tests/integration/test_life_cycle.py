@@ -19,7 +19,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def test_sigterm_under_load_loses_no_accepted_request(cat: bytes) -> None:
+@pytest.mark.parametrize("fronts", ["1", "2"])
+def test_sigterm_under_load_loses_no_accepted_request(cat: bytes, fronts: str) -> None:
     request = classify_pb2.ClassifyRequest(image=classify_pb2.Image(encoded=cat))
     outcomes: list[grpc.StatusCode] = []
     stop, warm = threading.Event(), threading.Barrier(17)
@@ -37,7 +38,10 @@ def test_sigterm_under_load_loses_no_accepted_request(cat: bytes) -> None:
                     outcomes.append(error.code())
                     return
 
-    with run_server() as server, concurrent.futures.ThreadPoolExecutor(16) as pool:
+    with (
+        run_server("--fronts", fronts) as server,
+        concurrent.futures.ThreadPoolExecutor(16) as pool,
+    ):
         loops = [pool.submit(closed_loop, server.grpc) for _ in range(16)]
         warm.wait(timeout=60)
         assert server.terminate() == 0
@@ -77,6 +81,8 @@ def test_health_watchers_see_the_server_come_and_go() -> None:
         for service in ("", "classify.v1.ClassifyService", "classify.v1.ModelService"):
             request = health_pb2.HealthCheckRequest(service=service)
             assert stub.Check(request, timeout=10).status == SERVING
+        liveness = health_pb2.HealthCheckRequest(service="liveness")
+        assert stub.Check(liveness, timeout=10).status == SERVING
         watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(3)]
         assert [next(watch).status for watch in watches] == [SERVING] * 3
         watches[0].cancel()
@@ -89,8 +95,9 @@ def test_health_watchers_see_the_server_come_and_go() -> None:
         assert [next(watch).status for watch in watches[1:]] == [NOT_SERVING] * 2
 
 
-def test_a_taken_port_is_a_clear_error(server: Server) -> None:
-    result = start("--port", server.grpc.rpartition(":")[2])
+@pytest.mark.parametrize("fronts", ["1", "2"])
+def test_a_taken_port_is_a_clear_error(server: Server, fronts: str) -> None:
+    result = start("--port", server.grpc.rpartition(":")[2], "--fronts", fronts)
     assert result.returncode == 1
     assert "port: cannot listen" in result.stderr
 
@@ -108,8 +115,9 @@ def test_bad_settings_are_named(flags: tuple[str, str], message: str) -> None:
     assert message in result.stderr
 
 
-def test_an_empty_repository_is_a_clear_error(tmp_path: Path) -> None:
-    result = start("--repository", str(tmp_path))
+@pytest.mark.parametrize("fronts", ["1", "2"])
+def test_an_empty_repository_is_a_clear_error(tmp_path: Path, fronts: str) -> None:
+    result = start("--repository", str(tmp_path), "--fronts", fronts)
     assert result.returncode == 1
     assert "repository" in result.stderr
 

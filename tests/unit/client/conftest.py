@@ -118,6 +118,12 @@ class ScriptedServer(
         for request in self._recorded(request_iterator):
             yield classify_pb2.ClassifyStreamResponse(result=self.result(request))
 
+    def ClassifyBatch(self, request, context):
+        self._begin(context)
+        self.requests.extend(request.requests)
+        results = [self.result(item) for item in request.requests]
+        return classify_pb2.ClassifyBatchResponse(results=results)
+
     def ListModels(self, request, context):  # noqa: ARG002 (gRPC passes it)
         self._begin(context)
         return model_pb2.ListModelsResponse(models=self.models)

@@ -126,6 +126,7 @@ def test_the_server_never_sees_more_than_the_window(server, client, ordered):
             in_flight.append(arrived.get(timeout=30))
         most_in_flight.append(len(in_flight) + arrived.qsize())
         yield from (response(server, rest) for rest in in_flight)
+        reader.join(timeout=30)  # a server that leaves before its caller has said all fails
 
     server.stream = stream
     outcomes = list(client.classify_many(images(20), window=WINDOW, ordered=ordered))

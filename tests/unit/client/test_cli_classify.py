@@ -10,8 +10,9 @@ import pytest
 from rich.cells import cell_len
 
 import client
-from client.cli.table import bar
+from client.cli.table import bar, waterfall
 from client.cli.text import printable
+from client.results import Timings
 from proto.classify.v1 import classify_pb2
 
 ROOT = Path(client.__file__).parents[1]
@@ -37,7 +38,15 @@ def test_a_table(server, cli, photos):
 def test_verbose_shows_the_timings(server, cli, photos):
     (cat,) = photos(cat=b"cat")
     table = cli("classify", cat, "-v", "--server", server.address)
-    assert "decode 1.5 ms, queue 0.2 ms, engine 8.0 ms, total 9.9 ms, batch of 4" in table.out
+    lines = [line.split() for line in table.out.splitlines()[3:]]
+    assert [line[:3] for line in lines] == [
+        ["decode", "1.5", "ms"],
+        ["queue", "0.2", "ms"],
+        ["engine", "8.0", "ms"],
+        ["rest", "0.2", "ms"],
+        ["total", "9.9", "ms"],
+    ]
+    assert "batch of 4" in table.out
     (line,) = objects(cli("classify", cat, "-v", "--json", "--server", server.address))
     assert line["timings"]["engine_us"] == 8000
     assert line["request_id"]
@@ -393,3 +402,12 @@ def test_ascii_output_of_a_real_process(server, tmp_path):
     assert (process.returncode, err) == (0, b"")
     assert b"k\\xf6ln.jpg" in out
     assert b"#" * 22 in out
+
+
+def test_the_bars_of_a_waterfall_follow_one_another():
+    timings = Timings(decode_us=5000, queue_us=0, engine_us=4000, total_us=10_000, batch_size=1)
+    bars = [line.plain[29:] for line in waterfall(timings, 16, unicode=False)[:4]]
+    assert [len(bar.rstrip()) for bar in bars] == [12, 0, 22, 24]
+    assert [bar.count("#") for bar in bars] == [12, 0, 10, 2]
+    nothing = Timings(0, 0, 0, 0, 1)
+    assert "total" in waterfall(nothing, 16, unicode=True)[-1].plain

@@ -1,10 +1,13 @@
 """The ledger on a simulated clock."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from client import ClientError, DeadlineExceededError, InternalError, Outcome
+from client.retry import RetryThrottle
 from client.streaming import (
     Departed,
     Ended,
@@ -139,4 +142,5 @@ def test_a_server_that_does_not_say_goodbye_is_left():
 def test_when_an_item_is_sent_again(code, retry_after_s, timeout_s, delay_s):
     error = ClientError("no room", code=code)
     error.retry_after_s = retry_after_s
-    assert retry_delay_s(error, timeout_s) == delay_s
+    plan = replace(PLAN, timeout_s=timeout_s, throttle=RetryThrottle())
+    assert retry_delay_s(error, plan) == delay_s

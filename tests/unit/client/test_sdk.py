@@ -145,6 +145,7 @@ def test_models(server, client):
         network="resnet9",
         metrics={"accuracy": 0.95},
         digest="abc",
+        engine="compiled",
     )
     model.create_time.FromDatetime(datetime(2026, 1, 2, tzinfo=UTC))
     server.models = [model, model_pb2.Model(name="next", state=9)]
@@ -157,6 +158,7 @@ def test_models(server, client):
     )
     assert (first.input.width, first.input.resize_rule) == (160, "CENTER_CROP")
     assert (first.labels[0].display_name, first.version_labels) == ("Cat", ("latest",))
+    assert (first.engine, second.engine) == ("compiled", "")
     assert first.created == datetime(2026, 1, 2, tzinfo=UTC)
     assert dict(first.metrics) == {"accuracy": 0.95}
     assert (second.state, second.created) == ("9", None)

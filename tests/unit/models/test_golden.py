@@ -57,7 +57,18 @@ def test_what_is_saved_is_loaded():
 
 IMAGES = np.zeros((2, 3, 8, 8), np.uint8)
 FLOATS = np.zeros((2, 3), np.float32)
+
+
+def archive_without_arrays():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("inputs.npy", "logits.npy"):
+            archive.writestr(name, b"no array")
+    return buffer.getvalue()
+
+
 UNREADABLE = {
+    "entries that are no arrays": archive_without_arrays(),
     "empty": b"",
     "text": b"golden",
     "pickle": pickle.dumps(Trap()),

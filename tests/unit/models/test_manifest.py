@@ -112,7 +112,7 @@ def test_the_error_names_the_field(path, value, message):
 
 def test_every_field_is_needed_or_has_a_default():
     fields = json.loads(MANIFEST.model_dump_json())
-    optional = {"schema_version", "dtype", "class_recalls", "reference", "forced"}
+    optional = {"schema_version", "dtype", "class_recalls", "reference", "forced", "novelty"}
     for name in fields.keys() - optional:
         rest = {key: value for key, value in fields.items() if key != name}
         with pytest.raises(ManifestError, match=f"{name}: Field required"):

@@ -49,5 +49,5 @@ def test_a_loss_that_is_no_number_ends_the_run(loss: float) -> None:
     module, batch = cast(lightning.LightningModule, None), (torch.zeros(0), torch.zeros(0))
     guard = LossGuard()
     guard.on_train_batch_end(trainer, module, {"loss": torch.tensor(loss)}, batch, 3)
-    with pytest.raises(RunError, match="in epoch 2; try a smaller max_learning_rate"):
+    with pytest.raises(RunError, match="in epoch 3; try a smaller max_learning_rate"):
         guard.on_train_batch_end(trainer, module, {"loss": torch.tensor(loss)}, batch, 6)

@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.unit.trainer.photos import write_photos, write_recipe
+from trainer.checkpoints import read_checkpoint
 from trainer.compare import compare
-from trainer.default_recipe import default_recipe
-from trainer.errors import DataError, RecipeError, RunError, TrainerError
+from trainer.errors import DataError, RecipeError, RunError, TrainerError, WeightsError
 from trainer.fit import fit, resume, without_idle_epochs
 from trainer.history import read_history
 from trainer.recipe import load_recipe
@@ -41,6 +43,23 @@ def test_a_finished_run_has_nothing_to_resume(finished_run: Run) -> None:
     assert resume(finished_run) == finished_run
 
 
+def test_a_run_that_stopped_early_has_nothing_to_resume(
+    recipe_file: str, photos: Path, tmp_path: Path
+) -> None:
+    # A rate too small to change anything: the second epoch is no better.
+    overrides = ["fit.schedule=plateau", "fit.early_stopping_patience=1", "fit.epochs=9",
+                 "fit.max_learning_rate=1e-12", "fit.ema_decay=0.0"]  # fmt: skip
+    run = fit(load_recipe(recipe_file, overrides), photos, tmp_path / "runs")
+    history = (run.folder / "metrics.csv").read_text()
+    epochs = read_history(run.folder / "metrics.csv")[-1]["epoch"]
+    assert 0 < epochs < 8
+    # The last epoch's, though an earlier one was better.
+    assert read_checkpoint(run.last_checkpoint)["epoch"] == epochs
+    assert read_checkpoint(run.best_checkpoint)["epoch"] < epochs
+    assert resume(run) == run
+    assert (run.folder / "metrics.csv").read_text() == history
+
+
 def test_a_run_is_resumed_on_its_own_photos_only(finished_run: Run, tmp_path: Path) -> None:
     run, data = tmp_path / "run", write_photos(tmp_path / "other", per_class=9)
     shutil.copytree(finished_run.folder, run)
@@ -69,7 +88,6 @@ def test_a_random_body_is_not_frozen(recipe_file: str) -> None:
         ("one class", [], "has 1 class"),
         ("empty class", [], "class 'red' has no photo"),
         ("no image", [], "photos can be read; first: is not a JPEG"),
-        ("", ["network.weights=nowhere.pth"], r"nowhere\.pth cannot be read"),
     ],
 )
 def test_mistakes_are_found_before_there_is_a_run(
@@ -88,6 +106,45 @@ def test_mistakes_are_found_before_there_is_a_run(
     assert not (tmp_path / "runs").exists()
 
 
+def spoil_to_bytes(path: Path) -> None:
+    path.write_bytes(b"no image")
+
+
+def spoil_to_bitmap(path: Path) -> None:
+    with Image.open(path) as photo:
+        photo.save(path.with_suffix(".bmp"))
+    path.unlink()
+
+
+@pytest.mark.parametrize("spoil", [spoil_to_bytes, spoil_to_bitmap])
+def test_a_class_without_a_readable_photo_is_not_trained(
+    spoil: Callable[[Path], None], recipe_file: str, tmp_path: Path
+) -> None:
+    data = write_photos(tmp_path / "data", per_class=8)
+    for path in (data / "train" / "red").iterdir():
+        spoil(path)
+    with pytest.raises(DataError, match="'red' has no train photo left: 8 photos are unreadable"):
+        fit(load_recipe(recipe_file), data, tmp_path / "runs")
+
+
+def test_photos_that_are_all_held_out_too_are_not_trained(recipe_file: str, tmp_path: Path) -> None:
+    data = write_photos(tmp_path / "data", per_class=8)
+    shutil.rmtree(data / "test")
+    shutil.copytree(data / "train", data / "test")
+    with pytest.raises(DataError, match=r"left: .*, 12 training photos are the same files as held"):
+        fit(load_recipe(recipe_file), data, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_that_cannot_be_had_are_found_before_photos_are_decoded(
+    recipe_file: str, photos: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_file, ["network.weights=nowhere.pth"])
+    with pytest.raises(WeightsError, match=r"nowhere\.pth cannot be read"):
+        fit(recipe, photos, tmp_path / "runs", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_run_compared_with_itself_is_as_good(finished_run: Run) -> None:
     comparison = compare(finished_run.folder, finished_run.folder)
     assert (comparison.difference, comparison.p_value) == (0.0, 1.0)
@@ -98,23 +155,10 @@ def test_a_run_compared_with_itself_is_as_good(finished_run: Run) -> None:
 
 def test_evaluation_of_a_run(scored: ScoredRun) -> None:
     evaluation = scored.evaluation()
-    assert evaluation.top_k == {1: 1.0, 2: 1.0}
+    assert evaluation.top_k == {1: 1.0}
     assert evaluation.confusion == ((24, 0), (0, 24))
     assert evaluation.most_confused == ()
     assert sum(item.images for item in evaluation.reliability) == 48
-
-
-def test_defaults_follow_the_layout_and_the_size_of_the_photos(tmp_path: Path) -> None:
-    data = write_photos(tmp_path / "My Photos (2)")
-    recipe = default_recipe(data)
-    assert (recipe.data.train, recipe.data.test) == (("train",), ("test",))
-    assert (recipe.name, recipe.input.height) == ("my-photos-2", 64)
-    flat = default_recipe(data / "train")
-    assert (flat.data.train, flat.data.test, flat.data.test_fraction) == ((".",), (), 0.15)
-    with pytest.raises(DataError, match="holds no class folders"):
-        default_recipe(data / "train" / "red")
-    with pytest.raises(DataError, match="is no folder"):
-        default_recipe(data / "nowhere")
 
 
 @pytest.mark.parametrize(

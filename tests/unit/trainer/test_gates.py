@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.manifest import Label
+from models.manifest import Calibration, Label
 from models.repository import ModelRepository
 from trainer.contender import Contender, run_as_contender
 from trainer.errors import PublishError
@@ -36,7 +36,7 @@ def answering(scored: ScoredRun, wrong: Sequence[int], sure: float = SHARP) -> t
 
 def run_with(scored: ScoredRun, logits: torch.Tensor, **changes: object) -> ScoredRun:
     test = Predictions(scored.test.images, logits)
-    changed = dataclasses.replace(scored, test=test, temperature=1.0)
+    changed = dataclasses.replace(scored, test=test, calibration=Calibration())
     metrics = changed.metrics.model_copy(
         update={"accuracy": float((logits.argmax(1) == test.images.labels).float().mean())}
     )
@@ -112,7 +112,7 @@ def test_force_overrules_and_is_recorded_but_not_for_nan(scored: ScoredRun, tmp_
     strict = scored.recipe.model_copy(update={"minimum_accuracy": 0.99})
     poor = run_with(scored, answering(scored, wrong=[0, 1]), recipe=strict)
     # The golden samples must come from the module itself.
-    poor = dataclasses.replace(poor, test=scored.test, temperature=scored.temperature)
+    poor = dataclasses.replace(poor, test=scored.test, calibration=scored.calibration)
     with pytest.raises(PublishError, match="FAIL  accuracy reaches the recipe's floor"):
         publish(poor, repository)
     assert repository.models() == []

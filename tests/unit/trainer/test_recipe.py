@@ -19,7 +19,8 @@ def test_overrides_replace_keys_and_are_checked() -> None:
     assert (recipe.fit.epochs, recipe.network.weights) == (3, "some/file.pth")
     assert recipe.augment.crop_scale == (0.5, 1.0)
     for wrong, message in (
-        ("fit.epoch=3", "fit.epoch"),
+        ("fit.epoch=3", r"fit\.epoch: there is no such key; is it epochs\?"),
+        ("network.wdths=[3]", "is it widths"),
         ("epochs", "key=value"),
         ("fit.epochs.x=1", "epochs is not a section"),
         ("fit.epochs=many", "fit.epochs"),
@@ -57,3 +58,21 @@ def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="cats-vs-dogs-small"):
         load_recipe("nothing")
+
+
+def test_a_runs_own_recipe_is_one(tmp_path: Path) -> None:
+    recipe = load_recipe("pets-resnet34", ["fit.epochs=3"])
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.model_dump_json(indent=2))
+    assert load_recipe(str(path)) == recipe
+    path.write_text("[1]")
+    with pytest.raises(RecipeError, match="holds no recipe"):
+        load_recipe(str(path))
+    path.write_text("{")
+    with pytest.raises(RecipeError, match="not a JSON file"):
+        load_recipe(str(path))
+
+
+def test_photos_given_in_the_place_of_a_recipe_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"give photos as --data {tmp_path}"):
+        load_recipe(str(tmp_path))

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import torch
 
@@ -25,3 +26,10 @@ def test_the_twin_gives_the_same_logits_for_any_batch() -> None:
             images = torch.randint(0, 256, (batch, 3, 64, 64), dtype=torch.uint8)
             with torch.no_grad():
                 torch.testing.assert_close(twin(images), model(images), atol=1e-5, rtol=1e-5)
+
+
+def test_the_twin_tells_nothing_of_where_it_was_made() -> None:
+    model = assemble(Normalize(MEAN, STD), build(ResNet9Spec(name="resnet9"), classes=3))
+    twin = export_twin(model, InputSpec(height=64, width=64, mean=MEAN, std=STD))
+    assert str(Path(__file__).parents[3]).encode() not in twin
+    assert b"trainer/networks" not in twin

@@ -120,3 +120,23 @@ async def test_what_is_cancelled_while_it_is_decoded_does_no_harm():
         running.gate.set()
         after.gate.set()
         assert (await following).shape == (3, 8, 8)
+
+
+async def test_each_of_many_images_gets_its_own_pixels():
+    with pool(workers=2, queue_limit=400) as decoder:
+        greys = [number % 251 for number in range(400)]
+        results = await asyncio.gather(
+            *(decoder.decode(RawPixels(bytes([grey]) * 192, 8, 8, "image"), SPEC) for grey in greys)
+        )
+        assert [int(image.float().mean()) for image in results] == greys
+        assert decoder.depth == 0
+
+
+async def test_a_refused_image_does_not_hold_up_those_beside_it():
+    with pool(workers=1) as decoder:
+        good = RawPixels(bytes(192), 8, 8, "image")
+        sources = [good, EncodedImage(b"", "image"), good]
+        jobs = [decoder.decode(source, SPEC) for source in sources]
+        first, refused, last = await asyncio.gather(*jobs, return_exceptions=True)
+        assert isinstance(refused, InvalidRequestError)
+        assert torch.equal(first, last)

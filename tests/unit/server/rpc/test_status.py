@@ -1,6 +1,8 @@
 """Every error has its row, and nothing leaks."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2, error_details_pb2
@@ -43,3 +45,10 @@ def test_unavailable_says_when_to_come_back() -> None:
     retry = error_details_pb2.RetryInfo()
     assert status_of(QueueFullError("full", 2.5), "id").details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 2500
+
+
+def test_the_reference_lists_every_reason_with_its_code() -> None:
+    page = (Path(__file__).parents[4] / "docs/reference/errors.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| ([A-Z_]+) \| ([A-Z_]+) \|", page, re.MULTILINE))
+    known = {reason: code_pb2.Code.Name(code) for code, reason in TABLE.values()}
+    assert told == {**known, "INTERNAL": "INTERNAL"}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from trainer.audit.recipe import audit_recipe, shortened
-from trainer.errors import RunError
+from trainer.errors import WeightsError
 from trainer.recipe import load_recipe
 from trainer.run import Run
 
@@ -17,9 +17,12 @@ def test_the_default_judge_is_small(photos: Path) -> None:
 def test_the_judge_of_given_weights_has_their_network(photos: Path, finished_run: Run) -> None:
     recipe = audit_recipe(photos, str(finished_run.folder))
     own = finished_run.recipe().network
-    assert recipe.network == own.model_copy(update={"weights": str(finished_run.folder)})
+    expected = own.model_copy(update={"weights": str(finished_run.folder), "dropout": 0.2})
+    assert recipe.network == expected
+    assert (recipe.input.height, recipe.fit.head_epochs) == (32, 1)
+    assert audit_recipe(photos, str(finished_run.folder), epochs=1).fit.head_epochs == 0
     assert audit_recipe(photos, "imagenet").network.name == "resnet18"
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(WeightsError, match="neither a run nor a published version"):
         audit_recipe(photos, str(photos))
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.unit.trainer.photos import write_photos
-from trainer.data import catalogue, read_evaluation
+from trainer.data import catalogue, read_evaluation, read_training
 from trainer.errors import DataError
 from trainer.recipe import DataSpec, LabelSpec, load_recipe
 
@@ -41,6 +41,21 @@ def test_folders_that_are_not_listed_can_be_left_out(tmp_path: Path) -> None:
     assert catalogue(root, ALL, 0, labels=LABELS).classes == ("cat", "dog", "horse")
     listed = ALL.model_copy(update={"only_listed": True})
     assert catalogue(root, listed, 0, labels=LABELS).classes == ("cat", "dog")
+    other = folders(tmp_path / "other", car=6, bus=6)
+    with pytest.raises(DataError, match="the recipe takes the folders cane, dog, gatto"):
+        catalogue(other, listed, 0, labels=LABELS)
+
+
+def test_photos_of_a_kind_that_is_not_read_are_found_and_listed(tmp_path: Path) -> None:
+    root = folders(tmp_path, cane=6, gatto=8)
+    with Image.open(root / "cane" / "0.png") as image:
+        image.save(root / "cane" / "more.BMP")
+        image.convert("RGB").save(root / "cane" / "more.jfif", format="JPEG")
+    (root / "cane" / "notes.txt").write_text("no photo")
+    parts = catalogue(root, ALL, 0)
+    photos = (*parts.train, *parts.validation, *parts.test)
+    assert len(photos) == 16
+    assert [item.path.name for item in read_training(photos, 32).unreadable] == ["more.BMP"]
 
 
 def test_the_test_photos_do_not_depend_on_the_seed(tmp_path: Path) -> None:

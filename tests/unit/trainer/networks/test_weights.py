@@ -1,4 +1,5 @@
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.unit.trainer.photos import write_recipe
+from models.artifact import read_artifact
+from tests.unit.trainer.photos import write_photos, write_recipe
+from trainer.default_recipe import default_recipe
 from trainer.errors import WeightsError
 from trainer.networks import Network, build
 from trainer.networks.weights import WeightsReport, body_state, load_weights, portable_name
@@ -185,6 +188,21 @@ def test_a_published_module_and_code_in_a_pickle_are_refused(tmp_path: Path) -> 
     torch.save(build(SMALL, 3), tmp_path / "whole.pth")  # unpickling it would run code
     with pytest.raises(WeightsError, match="is not a file of PyTorch weights"):
         load(SMALL, tmp_path / "whole.pth")
+
+
+def test_a_published_version_is_a_body_to_start_from(tmp_path: Path) -> None:
+    version = Path("models/zoo/tiny-animals/1")
+    spec = default_recipe(write_photos(tmp_path / "data", per_class=4), str(version)).network
+    published = read_artifact(version.resolve()).module().state_dict()
+    for classes, fresh in ((7, ()), (2, ("classifier.weight", "classifier.bias"))):
+        network, report = load(spec, version, classes)
+        assert (report.fresh, report.origin) == (fresh, str(version))
+        for name, tensor in network.state_dict().items():
+            assert name in fresh or torch.equal(tensor, published[f"body.network.{name}"]), name
+    damaged = shutil.copytree(version, tmp_path / "tiny-animals" / "1")
+    (damaged / "model.pt").write_bytes(b"PK")
+    with pytest.raises(WeightsError, match=r"model\.pt has 2 bytes; the manifest says"):
+        load(spec, damaged)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {1: torch.zeros(1)}])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.manifest import Label
+from models.manifest import Abstain, Label
+from trainer.corruptions import corruptions
 from trainer.report import write_report
 from trainer.report.charts import png
 from trainer.report.confusion import confusion_figure
@@ -116,3 +117,16 @@ def test_copies_across_the_split_are_named(finished_run: Run, photos: Path, tmp_
     page = write_report(scored).read_text(encoding="utf-8")
     assert f"exact and near</td><td>{len(copies)}</td>" in page
     assert "train/blue/5.jpg" in page
+
+
+def test_the_page_says_how_far_to_trust_the_model(own: ScoredRun) -> None:
+    abstain = Abstain(threshold=0.7531, risk=0.02, confidence=0.95, coverage=0.8)
+    ruled = own.calibration.model_copy(update={"abstain": abstain})
+    page = write_report(dataclasses.replace(own, calibration=ruled)).read_text(encoding="utf-8")
+    assert "abstain below 0.7531" in page
+    assert "prediction sets of 90.00%" in page
+    assert page.count("<td>strong</td>") == len(corruptions())
+    plain = dataclasses.replace(
+        own, calibration=own.calibration.model_copy(update={"abstain": None})
+    )
+    assert "none: too few validation photos" in write_report(plain).read_text(encoding="utf-8")

@@ -4,7 +4,8 @@ from captum.attr import LayerGradCam
 from torch import Tensor
 
 from models import torchscript
-from trainer.class_activation import class_activation_maps, overlay
+from models.class_activation import CamMethod, class_activation_maps, maps_of_features
+from models.overlay import overlay
 from trainer.export import ExportedModel, assemble
 from trainer.networks import build
 from trainer.normalize import Normalize
@@ -59,12 +60,40 @@ def test_maps_agree_with_captum(spec: NetworkSpec, layer: str) -> None:
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
-def test_a_frozen_script_maps_alike() -> None:
+@pytest.mark.parametrize("method", CamMethod)
+def test_a_frozen_script_maps_alike(method: CamMethod) -> None:
     model, images = model_of(SMALL), pixels()
-    frozen = torchscript.freeze(torchscript.script(model), keep=["features", "head"])
-    found = class_activation_maps(frozen, images, LABELS)
-    expected = class_activation_maps(model, images, LABELS)
+    frozen = torchscript.freeze_both(torchscript.script(model))
+    with torch.inference_mode():
+        features, logits = frozen(images)
+        torch.testing.assert_close(logits, model(images), atol=1e-4, rtol=1e-4)
+        found = maps_of_features(frozen, features, LABELS, method)
+    expected = class_activation_maps(model, images, LABELS, method)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_grad_cam_plus_plus_covers_every_object_and_grad_cam_the_strongest() -> None:
+    """Section 3.2 of arXiv 1710.11063: two objects that different filters see, one of them small.
+
+    Of a mean-pooling head, Grad-CAM weighs both filters alike, so that the filter's own extent
+    decides nothing; Grad-CAM++ divides by it.
+    """
+
+    class MeanHead(torch.nn.Module):
+        def head(self, features: Tensor) -> Tensor:
+            return features.mean(dim=(2, 3)).sum(dim=1, keepdim=True)
+
+    features = torch.zeros(1, 2, 8, 8)
+    features[0, 0, :6, :] = 1.0
+    features[0, 1, 7, 7] = 1.0
+    labels = torch.tensor([0])
+    plain = maps_of_features(MeanHead(), features, labels)
+    plus = maps_of_features(MeanHead(), features, labels, CamMethod.GRAD_CAM_PLUS_PLUS)
+    gradient = 1 / 64  # of each pixel
+    alphas = [1 / (2 + extent * gradient) for extent in (48, 1)]
+    assert plain[0, 7, 7] == plain[0, 0, 0] == 1
+    assert plus[0, 7, 7] == 1
+    assert plus[0, 0, 0] == pytest.approx(alphas[0] / alphas[1], rel=1e-5)
 
 
 def test_inference_mode_around_it_changes_nothing() -> None:

@@ -1,0 +1,98 @@
+"""Hostile connections are closed, and good clients are served meanwhile."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import h2.errors
+import pytest
+
+from client import Client
+from tests.artifacts import publish_tiny_artifact
+from tests.integration.conftest import Server, run_server
+from tests.integration.http2 import PREFACE, Http2, closes, connected
+from tests.load.attacks import ATTACKS, Attack, frame
+from tests.unit.models import images
+
+REQUESTS = 40
+MAX_RSS_GROWTH_KIB = 50 * 1024
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("models")
+    publish_tiny_artifact(root)
+    with run_server("--repository", str(root), "--lame-duck-s", "0") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return images.encode(images.Image.new("RGB", (40, 30), (20, 220, 20)), "PNG")
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_good_clients_are_served_during(server: Server, photo: bytes, attack: Attack) -> None:
+    with Client(server.grpc) as client:
+        client.classify(photo)
+        before = resources(server)
+        stop = threading.Event()
+        attackers = [threading.Thread(target=attack, args=(server.grpc, stop)) for _ in range(2)]
+        for attacker in attackers:
+            attacker.start()
+        try:
+            for _ in range(REQUESTS):
+                assert client.classify(photo, timeout_s=20).predictions[0].id == "green"
+        finally:
+            stop.set()
+            for attacker in attackers:
+                attacker.join()
+        assert client.classify(photo).predictions[0].id == "green"
+    assert server.process.poll() is None
+    assert resources(server) - before < MAX_RSS_GROWTH_KIB
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),  # TLS on a plain port
+        bytes(range(256)) * 16,
+        PREFACE + frame(4, 0, 0) + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(1000),
+        PREFACE + frame(4, 0, 0) + frame(1, 4, 1, b"\xff\xff\xff\xff\xff\xff\xff"),
+        PREFACE + frame(4, 0, 0, b"\0\4\xff\xff\xff\xff"),  # a window beyond 2^31
+        PREFACE + frame(8, 0, 0, bytes(4)),  # a window that grows by nothing
+    ],
+    ids=["HTTP/1.1", "TLS", "noise", "frame", "HPACK", "window", "credit"],
+)
+def test_who_breaks_the_protocol_is_closed(server: Server, sent: bytes) -> None:
+    with connected(server.grpc) as connection:
+        connection.sendall(sent)
+        assert closes(connection)
+
+
+def test_who_does_not_shake_hands_is_closed(server: Server) -> None:
+    with connected(server.grpc, timeout_s=25) as connection:
+        connection.sendall(PREFACE[:5])
+        assert closes(connection)
+
+
+def test_who_pings_too_often_is_told_to_calm_down(server: Server) -> None:
+    with connected(server.grpc) as connection:
+        client = Http2(connection)
+        calm_down = f"GOAWAY: {int(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)}"
+        with pytest.raises(ConnectionError, match=calm_down):
+            ping_until_closed(client)
+
+
+def ping_until_closed(client: Http2) -> None:
+    for _ in range(200):
+        client.state.ping(bytes(8))
+        client.flush()
+        client.listen()
+
+
+def resources(server: Server) -> int:
+    """Resident memory, KiB."""
+    with Path(f"/proc/{server.process.pid}/status").open(encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith("VmRSS")).split()[1])

@@ -1,0 +1,41 @@
+"""Administration over its own listener, by the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from proto.classify.v1 import admin_pb2, admin_pb2_grpc
+from tests.artifacts import TINY_NAME, publish_tiny_artifact
+from tests.integration.conftest import ROOT, run_server
+from tests.integration.test_swaps import RED, classify_pb2_grpc
+
+
+def test_load_label_roll_back_and_unload(tmp_path: Path) -> None:
+    for _ in range(2):
+        publish_tiny_artifact(tmp_path)
+    flags = ("--repository", str(tmp_path), "--model-control", "explicit", "--admin-port", "0")
+    with run_server(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
+        stub = classify_pb2_grpc.ClassifyServiceStub(channel)
+        address = server.admin
+
+        def models(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "client", "models", *arguments, "--server", address]
+            return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+        assert "tiny 1 READY" in models("load", TINY_NAME, "1").stdout
+        assert "tiny 2 READY" in models("load", TINY_NAME, "2").stdout
+        assert stub.Classify(RED, timeout=30).model_version == "2"
+        assert models("label", TINY_NAME, "stable", "1").returncode == 0
+        assert "tiny 1 READY; default" in models("rollback", TINY_NAME).stdout
+        assert stub.Classify(RED, timeout=30).model_version == "1"
+        assert models("unload", TINY_NAME, "2").returncode == 0
+        refused = models("canary", TINY_NAME, "2", "0.5")
+        assert refused.returncode != 0
+        assert "is not loaded" in refused.stderr
+        on_serving_port = admin_pb2_grpc.AdminServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            on_serving_port.RollBack(admin_pb2.RollBackRequest(name=TINY_NAME), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

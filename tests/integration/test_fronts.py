@@ -1,0 +1,140 @@
+"""Several fronts before one engine: what dies, what is lost with it, and what comes back."""
+
+import os
+import select
+import signal
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
+from tests.integration.conftest import Server, run_server
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+ALONE = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+
+
+# One for all tests here, in this order: to start three processes takes a while.
+@pytest.fixture(scope="module")
+def server(tiny_repository: str):
+    with run_server("--fronts", "2", "--repository", tiny_repository) as running:
+        yield running
+
+
+@pytest.fixture
+def request_of(cat: bytes) -> classify_pb2.ClassifyRequest:
+    return classify_pb2.ClassifyRequest(image=classify_pb2.Image(encoded=cat))
+
+
+def processes(server: Server, role: str) -> list[int]:
+    """The pids of the server's processes of a role."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if role in Path(f"/proc/{child}/cmdline").read_text().split("\0")
+    ]
+
+
+def wait_until_gone(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([descriptor], [], [], 60)[0], f"process {pid} lives on"
+    finally:
+        os.close(descriptor)
+
+
+def call(address: str, request: classify_pb2.ClassifyRequest) -> grpc.StatusCode:
+    """One call on a connection of its own, which any front may take."""
+    with grpc.insecure_channel(address, ALONE) as channel:
+        try:
+            classify_pb2_grpc.ClassifyServiceStub(channel).Classify(request, timeout=30)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_metrics_count_the_calls_of_all_fronts(server: Server, request_of) -> None:
+    for _ in range(12):
+        assert call(server.grpc, request_of) is grpc.StatusCode.OK
+    refused = classify_pb2.ClassifyRequest(image=classify_pb2.Image(encoded=b"no image"))
+    assert call(server.grpc, refused) is grpc.StatusCode.INVALID_ARGUMENT
+    with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    counted = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith("menagerie_requests_total{")
+    }
+    by_code = {
+        code: sum(value for key, value in counted.items() if f'code="{code}"' in key)
+        for code in ("OK", "INVALID_ARGUMENT")
+    }
+    assert by_code == {"OK": 12, "INVALID_ARGUMENT": 1}
+
+
+def test_both_fronts_take_calls(server: Server, request_of) -> None:
+    fronts = processes(server, "front")
+    assert len(fronts) == 2
+    assert len(processes(server, "engine")) == 1
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(lambda _: call(server.grpc, request_of), range(40)))
+    assert set(codes) == {grpc.StatusCode.OK}
+
+
+def test_a_front_that_dies_is_replaced_and_loses_only_its_own_calls(
+    server: Server, request_of
+) -> None:
+    first, second = processes(server, "front")
+    os.kill(first, signal.SIGKILL)
+    wait_until_gone(first)
+    codes = [call(server.grpc, request_of) for _ in range(20)]
+    # A connection that the dead front had been given is lost; all others are served.
+    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert codes[-1] is grpc.StatusCode.OK
+    assert second in processes(server, "front")
+    with grpc.insecure_channel(server.grpc, ALONE) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True
+        )
+        assert next(watch).status == SERVING
+        watch.cancel()
+
+
+def test_while_the_engine_starts_again_fronts_say_so(server: Server, request_of) -> None:
+    (engine,) = processes(server, "engine")
+    with grpc.insecure_channel(server.grpc, ALONE) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=120)
+        assert next(watch).status == SERVING
+        os.kill(engine, signal.SIGKILL)
+        assert next(watch).status == NOT_SERVING
+        stub = classify_pb2_grpc.ClassifyServiceStub(channel)
+        models = model_pb2_grpc.ModelServiceStub(channel)
+        for ask in (
+            lambda: stub.Classify(request_of, timeout=30),
+            lambda: models.ListModels(model_pb2.ListModelsRequest(), timeout=30),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask()
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert next(watch).status == SERVING
+        assert stub.Classify(request_of, timeout=30).model_name == "tiny"
+    assert processes(server, "engine") != [engine]
+
+
+def test_none_is_left_when_the_supervisor_is_killed(server: Server) -> None:
+    pids = [*processes(server, "front"), *processes(server, "engine")]
+    assert len(pids) >= 2
+    server.process.kill()
+    for pid in pids:
+        wait_until_gone(pid)

@@ -1,0 +1,1 @@
+"""Programs that the tests run in a network of their own."""

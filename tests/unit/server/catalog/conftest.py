@@ -1,0 +1,127 @@
+"""A catalog over a repository of tiny artifacts, with real engines."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from models.image_header import ImageLimits
+from models.repository import ModelRepository
+from server.catalog.catalog import Catalog
+from server.catalog.control import Control
+from server.catalog.entry import Entry, Selection, State
+from server.catalog.follow import Follower
+from server.catalog.loading import Loader
+from server.catalog.policy import VersionPolicy
+from server.catalog.servable import Classification, EngineOptions
+from server.pipeline.cores import Allotment
+from server.pipeline.decode import DecodePool, RawPixels
+from server.pipeline.lanes import Lanes
+from server.telemetry.metrics import Metrics
+from tests.artifacts import TINY_NAME, TINY_SIDE, coloured
+
+
+class Clock:
+    """Seconds as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class World:
+    """Everything that loads and routes.
+
+    Attributes:
+        root: The repository's folder.
+        policy: Of every model; the test may change it.
+    """
+
+    root: Path
+    repository: ModelRepository
+    catalog: Catalog
+    loader: Loader
+    follower: Follower
+    control: Control
+    clock: Clock
+    metrics: Metrics
+    policy: VersionPolicy
+
+    def states(self, name: str = TINY_NAME) -> dict[int, State]:
+        return {number: entry.state for number, entry in self.catalog.versions(name).items()}
+
+    def entry(self, version: int, name: str = TINY_NAME) -> Entry:
+        return self.catalog.versions(name)[version]
+
+    async def classify(self, colour: str = "red", **selection: str) -> tuple[int, Classification]:
+        """The version that answers, and its answer."""
+        servable = self.catalog.servable(Selection(**selection))
+        data = coloured(colour).permute(1, 2, 0).contiguous().numpy().tobytes()
+        answer = await servable.classify(RawPixels(data, TINY_SIDE, TINY_SIDE, "image"), 3, 0.0)
+        assert answer.predictions[0].label.id == colour
+        return servable.manifest.version, answer
+
+
+Make = Callable[..., World]
+
+
+@pytest.fixture
+async def world_of(tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes a world; ``budget_bytes`` and ``explicit`` may be given."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    decoder = DecodePool(1, 64, ImageLimits())
+    options = EngineOptions(
+        device=torch.device("cpu"),
+        precision="fp32",
+        max_batch_size=2,
+        max_queue_delay_s=0.0,
+        queue_limit=64,
+        policies={},
+        slo_p99_s=inf,
+        allotment=Allotment(1, 1, 1),
+        lanes=Lanes(1),
+    )
+    made: list[World] = []
+
+    def make(*, budget_bytes: int = 2**40, explicit: bool = False) -> World:
+        repository, catalog = ModelRepository(root), Catalog("", decoder)
+        metrics, clock = Metrics(CollectorRegistry()), Clock()
+        loader = Loader(repository, catalog, decoder, options, metrics, budget_bytes)
+
+        def policy(_name: str) -> VersionPolicy:
+            return made[-1].policy
+
+        follower = Follower(repository, catalog, loader, policy, clock)
+        control = Control(repository, catalog, loader, None if explicit else follower, policy)
+        made.append(
+            World(
+                root,
+                repository,
+                catalog,
+                loader,
+                follower,
+                control,
+                clock,
+                metrics,
+                VersionPolicy(latest=1),
+            )
+        )
+        return made[-1]
+
+    yield make
+    for world in made:
+        await world.catalog.drain()
+    decoder.close()
+
+
+@pytest.fixture
+def world(world_of: Make) -> World:
+    return world_of()
