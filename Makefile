@@ -1,21 +1,27 @@
 # make demo: install, serve the bundled model, classify bundled photos.
+# make web: the bundled model and the web page, until Ctrl-C.
 # make test: install, lint, check types, run every test.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SERVER_STAMP := $(VENV)/.installed-server
+AUDIT_STAMP := build/audit/.installed
 ALL_STAMP := $(VENV)/.installed-all
 
-.PHONY: demo serve test lint check proto constraints clean
+.PHONY: demo web serve test lint check proto constraints audit sbom fuzz clean
 
 demo: $(SERVER_STAMP)
 	@$(BIN)/python examples/demo.py
 
+web: $(SERVER_STAMP)
+	@$(BIN)/python examples/demo.py --web
+
 serve: $(SERVER_STAMP)
 	$(BIN)/python -m server
 
+# One thread a process: two processes of two threads would wait for each other.
 test: $(ALL_STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(ALL_STAMP)
 	$(BIN)/ruff check .
@@ -32,6 +38,25 @@ constraints:
 	build/constraints/bin/pip install --quiet -e ".[all]"
 	build/constraints/bin/pip freeze --exclude-editable > constraints.txt
 
+# Tools in an environment of their own: what they need is not ours to pin.
+$(AUDIT_STAMP): Makefile
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+# Known vulnerabilities of the pinned dependencies; asks the databases on the internet.
+audit: $(AUDIT_STAMP)
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+# What a release is made of: CycloneDX, every pinned dependency.
+sbom: $(AUDIT_STAMP)
+	build/audit/bin/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml \
+		--output-reproducible --of JSON -o build/sbom.cdx.json
+
+# The long fuzzing: a million executions of each target.
+fuzz: $(ALL_STAMP)
+	for target in decode manifest handlers; do $(BIN)/python -m tests.fuzz $$target || exit 1; done
+
 clean:
 	rm -rf $(VENV) build
 
@@ -39,7 +64,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(SERVER_STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[server]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[server,web]"
 	@touch $@
 
 $(ALL_STAMP): pyproject.toml constraints.txt | $(BIN)/python

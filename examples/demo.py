@@ -1,8 +1,10 @@
-"""Serve the bundled model, classify the bundled photos, stop: ``make demo``."""
+"""Serve the bundled model, classify the bundled photos, stop: ``make demo``. With ``--web``
+serve the page too, until Ctrl-C: ``make web``."""
 
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +20,7 @@ def main() -> int:
     with tempfile.NamedTemporaryFile("w+", prefix="menagerie-", suffix=".log") as log:
         server = subprocess.Popen([sys.executable, "-m", "server"], stderr=log, cwd=ROOT)
         try:
-            code = _classify(server)
+            code = _web(server) if "--web" in sys.argv[1:] else _classify(server)
         finally:
             server.terminate()
             stopped = server.wait(timeout=_STOP_S)
@@ -29,17 +31,26 @@ def main() -> int:
         "The server has stopped. To keep one running: make serve\n"
         f"Its metrics are then at {METRICS}\n"
         "Classify your own: .venv/bin/python -m client classify photo.jpg\n"
+        "Or in the browser: make web\n"
     )
     return 0
 
 
 def _classify(server: subprocess.Popen[bytes]) -> int:
+    return _started(server) or _client("classify", str(PHOTOS), "--server", ADDRESS)
+
+
+def _web(server: subprocess.Popen[bytes]) -> int:
+    with suppress(KeyboardInterrupt):  # which the page gets as well, and ends
+        return _started(server) or _client("web", "--server", ADDRESS)
+    return 0
+
+
+def _started(server: subprocess.Popen[bytes]) -> int:
     sys.stdout.write("Starting the server on the bundled model ...\n")
     sys.stdout.flush()
     waited = _client("health", "--wait", str(_READY_S))
-    if waited != 0 or server.poll() is not None:
-        return waited or 1
-    return _client("classify", str(PHOTOS), "--server", ADDRESS)
+    return waited or (1 if server.poll() is not None else 0)
 
 
 def _client(*arguments: str) -> int:
