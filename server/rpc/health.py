@@ -65,9 +65,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 last = status
             async with self._changed:
-                if self._closed:
-                    return
+                # The status first: it may have changed for the last time during the write.
                 if self._of(request.service) == last:
+                    if self._closed:
+                        return
                     await self._changed.wait()
 
     def _of(self, service: str) -> int:
