@@ -14,6 +14,7 @@ from pathlib import Path
 from models.errors import ModelsError
 from server.app import running_engine
 from server.front import running_front
+from server.fronts.shared_folder import hold
 from server.listener import StartError
 from server.settings import Settings, SettingsError, load_settings
 from server.telemetry.logs import QueuedHandler, configure_logs
@@ -27,6 +28,7 @@ def main() -> int:
     settings = load_settings(arguments)
     logs = configure_logs(settings.log_level)
     try:
+        hold(Path(folder))  # for as long as this process lives, even longer than the supervisor
         if role == "engine":
             asyncio.run(_engine(settings, Path(folder), logs))
         else:

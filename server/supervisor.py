@@ -9,7 +9,6 @@ import logging
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 
 from server.app import Addresses
 from server.fronts.keeper import Keeper
+from server.fronts.shared_folder import place, shared_folder
 from server.listener import StartError
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 
 
 async def supervise(settings: Settings, arguments: Sequence[str]) -> None:
@@ -39,10 +37,10 @@ async def supervise(settings: Settings, arguments: Sequence[str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with _folder() as folder, _reserved(settings.host, settings.port) as port:
-        engine = Keeper("the engine", _command("engine", folder, port, 0, arguments))
+    with shared_folder(place()) as room, _reserved(settings.host, settings.port) as port:
+        engine = Keeper("the engine", _command("engine", room, port, 0, arguments))
         fronts = [
-            Keeper(f"front {number}", _command("front", folder, port, number, arguments))
+            Keeper(f"front {number}", _command("front", room, port, number, arguments))
             for number in range(settings.fronts)
         ]
         await _keep(engine, fronts, f"{settings.host}:{port}", stop)
@@ -80,15 +78,9 @@ async def _first(*awaited: asyncio.Future[Any]) -> None:
     await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _command(role: str, folder: str, port: int, number: int, arguments: Sequence[str]) -> list[str]:
-    place = [role, folder, str(port), str(number)]
-    return [sys.executable, "-m", "server.process", *place, *arguments]
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """A private folder, in memory where there is such a file system."""
-    memory = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
-    return tempfile.TemporaryDirectory(prefix="menagerie-", dir=memory)
+def _command(role: str, room: Path, port: int, number: int, arguments: Sequence[str]) -> list[str]:
+    part = [role, str(room), str(port), str(number)]
+    return [sys.executable, "-m", "server.process", *part, *arguments]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
+from server.fronts.shared_folder import place, sweep
 from tests.integration.conftest import Server, run_server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -132,9 +133,14 @@ def test_while_the_engine_starts_again_fronts_say_so(server: Server, request_of)
     assert processes(server, "engine") != [engine]
 
 
-def test_none_is_left_when_the_supervisor_is_killed(server: Server) -> None:
+def test_nothing_is_left_when_the_supervisor_is_killed(server: Server) -> None:
     pids = [*processes(server, "front"), *processes(server, "engine")]
     assert len(pids) >= 2
+    arguments = Path(f"/proc/{pids[0]}/cmdline").read_text().split("\0")
+    folder = Path(next(argument for argument in arguments if "/menagerie-" in argument))
+    assert (folder / "slots-0").exists()
     server.process.kill()
     for pid in pids:
         wait_until_gone(pid)
+    sweep(place())  # as the next server does
+    assert not folder.exists()
