@@ -8,7 +8,7 @@ SERVER_STAMP := $(VENV)/.installed-server
 AUDIT_STAMP := build/audit/.installed
 ALL_STAMP := $(VENV)/.installed-all
 
-.PHONY: demo web serve test lint check proto constraints audit sbom fuzz clean
+.PHONY: demo web serve test lint check proto constraints client-wheel audit sbom fuzz clean
 
 demo: $(SERVER_STAMP)
 	@$(BIN)/python examples/demo.py
@@ -37,6 +37,18 @@ constraints:
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/pip install --quiet -e ".[all]"
 	build/constraints/bin/pip freeze --exclude-editable > constraints.txt
+
+# The client's own wheel, dist/menagerie_client-*.whl, tried in an environment of its own.
+client-wheel:
+	rm -rf build/client dist/menagerie_client-*.whl
+	$(PYTHON) -m venv build/client
+	build/client/bin/python -m deploy.client_wheel dist
+	build/client/bin/pip install --quiet --no-compile -c constraints.txt dist/menagerie_client-*.whl
+	cd build && client/bin/python -m client --help > client/help.txt
+	cd build && client/bin/python -c "import client; client.Client().close()"
+	du -sk build/client/lib/python*/site-packages/* \
+		| grep -v -E '/(grpc|pip|setuptools|pkg_resources|_distutils_hack)[^/]*$$' \
+		| awk '{ kib += $$1 } END { printf "%.1f MiB installed beside grpcio\n", kib / 1024 }'
 
 # Tools in an environment of their own: what they need is not ours to pin.
 $(AUDIT_STAMP): Makefile

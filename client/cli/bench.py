@@ -16,6 +16,7 @@ from client.cli import options
 from client.cli.credentials import with_credentials
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
+from client.cli.extras import hint
 from client.cli.json_lines import Json
 from client.cli.paths import named_images
 from client.cli.screen import Screen, open_screen
@@ -154,7 +155,7 @@ def _need_hdrhistogram() -> None:
     try:
         import hdrh  # noqa: F401
     except ModuleNotFoundError:
-        typer.echo("Error: bench needs hdrhistogram: pip install 'menagerie[bench]'.", err=True)
+        typer.echo(f"Error: bench needs hdrhistogram: {hint('bench')}.", err=True)
         raise typer.Exit(ExitCode.USAGE) from None
 
 

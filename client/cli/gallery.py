@@ -10,6 +10,7 @@ from client.cli import options
 from client.cli.credentials import with_credentials
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
+from client.cli.extras import hint
 from client.cli.folder import Choice, folder_bar, report_failures, run
 from client.cli.paths import named_images
 from client.cli.screen import open_screen
@@ -49,7 +50,7 @@ def gallery(
         from client.cli.gallery_page import GalleryPage  # noqa: PLC0415 (an extra)
     except ImportError as error:
         typer.echo(
-            f"Error: {error.name} is missing; thumbnails need: pip install 'menagerie[gallery]'.",
+            f"Error: {error.name} is missing; thumbnails need: {hint('gallery')}.",
             err=True,
         )
         raise typer.Exit(ExitCode.USAGE) from None

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from client.cli.extras import hint
 from client.cli.journal import entries, without_header
 from client.cli.json_lines import Json
 
@@ -39,7 +40,7 @@ def write_parquet(journal: Path, output: Path, top_k: int) -> None:
         import pyarrow as pa  # noqa: PLC0415 (an extra)
         from pyarrow import parquet  # noqa: PLC0415 (an extra)
     except ImportError as error:
-        raise MissingLibraryError("Parquet needs: pip install 'menagerie[parquet]'") from error
+        raise MissingLibraryError(f"Parquet needs: {hint('parquet')}") from error
     kinds = {
         name: pa.float64() if name.startswith("score") else pa.string() for name in _columns(top_k)
     }

@@ -12,6 +12,7 @@ from client.cli import json_lines, options
 from client.cli.credentials import with_credentials
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
+from client.cli.extras import hint
 from client.cli.folder import Choice, outcomes_of
 from client.cli.paths import IMAGE_SUFFIXES, named_images
 from client.cli.screen import Screen, open_screen
@@ -103,7 +104,7 @@ def _changes(folder: Path) -> Iterator[list[str]]:
     try:
         import watchfiles  # noqa: PLC0415 (an extra)
     except ImportError:
-        typer.echo("Error: watching needs: pip install 'menagerie[watch]'.", err=True)
+        typer.echo(f"Error: watching needs: {hint('watch')}.", err=True)
         raise typer.Exit(ExitCode.USAGE) from None
     for changes in watchfiles.watch(
         folder, watch_filter=None, rust_timeout=_LOOK_MS, debounce=_LOOK_MS, yield_on_timeout=True

@@ -14,6 +14,7 @@ from client.cli import options
 from client.cli.credentials import with_credentials
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
+from client.cli.extras import hint
 from client.cli.text import printable
 from client.credentials import Credentials
 
@@ -55,7 +56,7 @@ async def _serve(
         from client.web.app import BUNDLED_EXAMPLES, create_app  # noqa: PLC0415 (an extra)
     except ImportError as error:
         typer.echo(
-            f"Error: {error.name} is missing; the page needs: pip install 'menagerie[web]'.",
+            f"Error: {error.name} is missing; the page needs: {hint('web')}.",
             err=True,
         )
         raise typer.Exit(ExitCode.USAGE) from None
