@@ -13,6 +13,7 @@ import torch
 
 from models.repository import ModelRepository
 from server.pipeline.torchscript import TorchScriptEngine
+from server.pipeline.warm_up import MEASURING_RUNS
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     artifact = ModelRepository(root).read(name, 1)
     with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
         engine = pool.submit(TorchScriptEngine, artifact, torch.device("cpu"), "auto").result()
-        list(pool.map(engine.warm_up, [size] * lanes))
+        list(pool.map(lambda _: engine.warm_up(range(1, size + 1), MEASURING_RUNS), range(lanes)))
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.read()

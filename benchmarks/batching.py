@@ -30,6 +30,7 @@ from proto.classify.v1 import classify_pb2, classify_pb2_grpc
 from server.pipeline.cores import usable_cores
 from server.pipeline.engine import Work
 from server.pipeline.torchscript import TorchScriptEngine
+from server.pipeline.warm_up import MEASURING_RUNS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "resnet18"
@@ -66,7 +67,7 @@ class Limit:
         self._photos = photos
         self._spec = read.manifest.input
         self._engine = TorchScriptEngine(read, torch.device("cpu"), "auto")
-        seconds = self._engine.warm_up(16)
+        seconds = self._engine.warm_up(range(1, 17), MEASURING_RUNS)
         self._batch = min(seconds, key=lambda size: seconds[size] / size)
 
     def images_per_second(self, seconds: float) -> float:

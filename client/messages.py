@@ -251,6 +251,7 @@ def model_info(model: model_pb2.Model) -> ModelInfo:
         recipe=_recipe(model.recipe_json),
         libraries=dict(model.libraries),
         engine=model.engine,
+        tuning=model.tuning,
     )
 
 

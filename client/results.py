@@ -188,6 +188,7 @@ class ModelInfo:
         data_fingerprint: SHA-256 over the digests of the images it was trained on.
         recipe: It was trained by, every key resolved; empty if the server does not tell.
         libraries: That trained it, with their versions.
+        tuning: Where its batch times come from, "measured" or "read"; empty unless READY.
     """
 
     name: str
@@ -206,3 +207,4 @@ class ModelInfo:
     data_fingerprint: str = ""
     recipe: Mapping[str, object] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+    tuning: str = ""

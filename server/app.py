@@ -10,7 +10,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from math import inf
 from pathlib import Path
@@ -35,7 +34,8 @@ from server.pipeline.compile_cache import CompileCache, default_cache_folder
 from server.pipeline.cores import allot, usable_cores
 from server.pipeline.decode import DecodePool
 from server.pipeline.lanes import Lanes
-from server.pipeline.probe import batches_per_s, choose_lanes
+from server.pipeline.probe import batches_per_s, choose_lanes, known_rates
+from server.pipeline.tuning import TuningStore
 from server.provision import Provision, provision
 from server.rpc import classify, models
 from server.rpc.admin import AdminServicer
@@ -184,9 +184,12 @@ def _engine(
     stack: AsyncExitStack,
 ) -> _Engine:
     """The models, not loaded yet, and the answers they give."""
-    decoder, options = _pipeline(settings)
+    cache = CompileCache(
+        settings.compile_cache or default_cache_folder(), checked=settings.compile_cache_check
+    )
+    decoder, options = _pipeline(settings, TuningStore(cache) if settings.saved_tuning else None)
     stack.callback(decoder.close)
-    takeovers = _takeovers(settings, options, metrics)
+    takeovers = _takeovers(settings, options, metrics, cache)
     provided = provision(settings, decoder, options, metrics, takeovers)
     catalog = provided.catalog
     _watch(settings, metrics, catalog, options)
@@ -201,7 +204,7 @@ def _engine(
     return _Engine(provided, catalog, answers, memory, takeovers)
 
 
-def _pipeline(settings: Settings) -> tuple[DecodePool, EngineOptions]:
+def _pipeline(settings: Settings, tuning: TuningStore | None) -> tuple[DecodePool, EngineOptions]:
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise StartError("device: cuda was asked for and there is none")
@@ -212,7 +215,9 @@ def _pipeline(settings: Settings) -> tuple[DecodePool, EngineOptions]:
         lanes=settings.lanes,
         threads=settings.threads_per_lane,
         decoders=settings.decode_workers,
-        lanes_of=lambda cores: choose_lanes(cores, partial(batches_per_s, cores)),
+        lanes_of=lambda cores: choose_lanes(
+            cores, lambda lanes: known_rates(cores, lanes, tuning, batches_per_s)
+        ),
     )
     options = EngineOptions(
         device=torch.device(name),
@@ -224,6 +229,7 @@ def _pipeline(settings: Settings) -> tuple[DecodePool, EngineOptions]:
         slo_p99_s=settings.slo_p99_ms / 1000 if settings.slo_p99_ms else inf,
         allotment=allotment,
         lanes=Lanes(allotment.lanes),
+        tuning=tuning,
     )
     return DecodePool(allotment.decoders, settings.queue_limit, image_limits(settings)), options
 
@@ -238,14 +244,13 @@ def image_limits(settings: Settings) -> ImageLimits:
     )
 
 
-def _takeovers(settings: Settings, options: EngineOptions, metrics: Metrics) -> TakeOvers | None:
+def _takeovers(
+    settings: Settings, options: EngineOptions, metrics: Metrics, cache: CompileCache
+) -> TakeOvers | None:
     if settings.engine == "torchscript":
         return None
     compile_options = CompileOptions(
-        cache=CompileCache(
-            settings.compile_cache or default_cache_folder(),
-            checked=settings.compile_cache_check,
-        ),
+        cache=cache,
         timeout_s=settings.compile_timeout_s,
         must_win=settings.engine == "auto",
     )

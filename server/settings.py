@@ -169,6 +169,11 @@ class Settings(BaseSettings):
     compile_timeout_s: float = Field(
         default=900.0, gt=0, description="longest time to compile a model, in seconds"
     )
+    saved_tuning: bool = Field(
+        default=True,
+        description="keep what warm-up measures in the folder for compiled models, and start with"
+        " what an earlier start measured if it still holds; off: measure at every start",
+    )
     max_batch_size: int = Field(default=16, ge=1, le=1024, description="most images in a batch")
     max_queue_delay_ms: float = Field(
         default=0.0, ge=0, le=10_000, description="longest wait for company while an engine is free"

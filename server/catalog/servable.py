@@ -26,6 +26,7 @@ from server.pipeline.lane_engine import LaneEngine
 from server.pipeline.lanes import Lanes
 from server.pipeline.queue import CloseReason
 from server.pipeline.torchscript import Precision
+from server.pipeline.tuning import TuningStore
 from server.pipeline.views import Quality, averaged, views_of, works_of
 from server.telemetry.current_trace import current_trace, exemplar
 from server.telemetry.metrics import Metrics
@@ -150,6 +151,7 @@ class EngineOptions:
         slo_p99_s: What 99 of 100 answers are to take at most, queue and engine; inf: anything.
         allotment: Threads for each step.
         lanes: The device's, shared by all models.
+        tuning: Batch times that earlier starts measured; None: each start measures.
     """
 
     device: torch.device
@@ -161,6 +163,7 @@ class EngineOptions:
     slo_p99_s: float
     allotment: Allotment
     lanes: Lanes
+    tuning: TuningStore | None = None
 
 
 class Servable:
@@ -207,6 +210,8 @@ class Servable:
         metrics.begin_version(*labels, Drop)
         self._engine_info = metrics.engine_info
         self._engine_info.labels(*labels, engine.name).set(1)
+        self._tuning_info = metrics.tuning_info
+        self._tuning_info.labels(*labels, engine.tuned).set(1)
         self._batcher: Batcher[Work, Scores] = Batcher(
             engine.run_batch,
             max_batch_size=_largest_batch(engine.cost, options),
@@ -234,6 +239,7 @@ class Servable:
             options.precision,
             options.max_batch_size,
             options.allotment,
+            options.tuning,
         )
         return cls(artifact, engine, decoder, options, metrics)
 
@@ -332,6 +338,7 @@ class Servable:
         self.drained = True
         model = (self.manifest.name, str(self.manifest.version))
         self._engine_info.remove(*model, self.engine.name)
+        self._tuning_info.remove(*model, self.engine.tuned)
         # Not in the event loop: a compiled engine may be on trial on the same threads.
         await asyncio.to_thread(self.engine.close)
 

@@ -1,4 +1,4 @@
-"""Compiled libraries on disk, so that the next start need not compile.
+"""Compiled libraries on disk, and other files, so that the next start need not make them.
 
 They are native code. The folder must be this user's, and no part of its path may be writable
 by others; each library's digest is checked before it is used. An entry gets its name once it
@@ -95,10 +95,18 @@ class CompileCache:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, key: str, libraries: Mapping[str, Path]) -> dict[str, Path]:
+    def keep(
+        self, key: str, libraries: Mapping[str, Path], *, replace: bool = False
+    ) -> dict[str, Path]:
         """Make an entry of ``libraries``, by file name, moving them; returns where they are.
 
         What nobody has used for 90 days goes.
+
+        Args:
+            key: Of the entry.
+            libraries: Files by name.
+            replace: Whether to do so where there is such an entry already. Who reads it at that
+                moment finds none, or one that is damaged.
 
         Raises:
             CacheError: The disk is full, or the folder cannot be used.
@@ -111,6 +119,8 @@ class CompileCache:
                 digests = {name: _move(path, whole / name) for name, path in libraries.items()}
                 _write_durably(whole / _INDEX, json.dumps(digests).encode())
                 entry = self._folder / key
+                if replace and entry.exists():
+                    entry.rename(staged / "old")
                 if not entry.exists():
                     whole.rename(entry)
                 _remove_old(self._folder)

@@ -21,11 +21,12 @@ class CostModel:
     Args:
         seconds: Measured seconds by batch size. Empty: nothing is known, and every batch is
             predicted to take no time, so that no decision is made on it.
+        factor: How many times longer batches take now than when they were measured.
     """
 
-    def __init__(self, seconds: Mapping[int, float]) -> None:
+    def __init__(self, seconds: Mapping[int, float], factor: float = 1.0) -> None:
         self._learn(seconds)
-        self._factor = 1.0
+        self._factor = factor
 
     @property
     def known(self) -> bool:
@@ -34,7 +35,7 @@ class CostModel:
 
     @property
     def factor(self) -> float:
-        """How many times longer batches take now than at warm-up."""
+        """How many times longer batches take now than when they were measured."""
         return self._factor
 
     def predict(self, size: int) -> float:

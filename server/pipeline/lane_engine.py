@@ -5,9 +5,10 @@ TorchScript loads first and serves at once; a compiled engine may take over late
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,11 +18,13 @@ from models.manifest import CHANNELS
 from server.errors import EngineMemoryError
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
-from server.pipeline.cost import CostModel
 from server.pipeline.engine import Engine, Scores, Work
+from server.pipeline.machine import machine_facts
 from server.pipeline.race import speedups
 from server.pipeline.threads import compute_threads
 from server.pipeline.torchscript import Precision, TorchScriptEngine
+from server.pipeline.tuning import Facts, TuningStore
+from server.pipeline.warm_up import Seconds, Tuning, warmed
 
 
 class LaneEngine:
@@ -29,6 +32,7 @@ class LaneEngine:
 
     Attributes:
         cost: What batches take, kept current.
+        tuned: How that is known.
         dtype: Of the body.
     """
 
@@ -36,12 +40,13 @@ class LaneEngine:
         self,
         artifact: Artifact,
         scripted: TorchScriptEngine,
-        cost: CostModel,
+        tuning: Tuning,
         threads: ThreadPoolExecutor,
         lanes: int,
         max_batch_size: int,
     ) -> None:
-        self.cost = cost
+        self.cost = tuning.cost
+        self.tuned = tuning.source
         self.dtype = scripted.dtype
         self._engine: Engine = scripted
         self._scripted = scripted
@@ -59,8 +64,17 @@ class LaneEngine:
         precision: Precision,
         max_batch_size: int,
         allotment: Allotment,
+        store: TuningStore | None = None,
     ) -> "LaneEngine":
         """Load and warm TorchScript on all lanes.
+
+        Args:
+            artifact: Verified.
+            device: Where it runs.
+            precision: Of the body.
+            max_batch_size: The largest batch.
+            allotment: Lanes and their threads.
+            store: Of earlier measurements of batch times; None: measure.
 
         Raises:
             ArtifactError: The module does not load or fails its golden samples.
@@ -73,17 +87,18 @@ class LaneEngine:
             scripted = await loop.run_in_executor(
                 threads, TorchScriptEngine, artifact, device, precision
             )
-            warm_ups = [
-                loop.run_in_executor(threads, scripted.warm_up, max_batch_size)
-                for _ in range(allotment.lanes)
-            ]
-            measured = await asyncio.gather(*warm_ups)
+            tuning = await warmed(
+                scripted,
+                max_batch_size,
+                allotment.lanes,
+                partial(_on_lanes, loop, threads, allotment.lanes),
+                store,
+                _facts(artifact, device, scripted.dtype, max_batch_size, allotment),
+            )
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-        # The lanes were warmed side by side, as they will run.
-        cost = CostModel({size: max(one[size] for one in measured) for size in measured[0]})
-        return cls(artifact, scripted, cost, threads, allotment.lanes, max_batch_size)
+        return cls(artifact, scripted, tuning, threads, allotment.lanes, max_batch_size)
 
     @property
     def name(self) -> str:
@@ -159,6 +174,34 @@ class LaneEngine:
         if engine is self._engine:  # a batch of the engine before says nothing about this one
             self.cost.observe(len(batch), seconds)
         return outcomes
+
+
+async def _on_lanes(
+    loop: asyncio.AbstractEventLoop,
+    threads: ThreadPoolExecutor,
+    lanes: int,
+    call: Callable[[int], Seconds],
+) -> list[Seconds]:
+    return await asyncio.gather(*(loop.run_in_executor(threads, call, at) for at in range(lanes)))
+
+
+def _facts(
+    artifact: Artifact,
+    device: torch.device,
+    dtype: torch.dtype,
+    max_batch_size: int,
+    allotment: Allotment,
+) -> Facts:
+    """All that batch times depend on, but for the neighbours."""
+    return {
+        "measured": "seconds by batch size",
+        "artifact": artifact.digest,
+        "dtype": str(dtype),
+        "max_batch_size": max_batch_size,
+        "lanes": allotment.lanes,
+        "threads": allotment.threads_per_lane,
+        **machine_facts(device),
+    }
 
 
 def _timed_run(engine: Engine, batch: Sequence[Work]) -> tuple[list[Scores | Exception], float]:

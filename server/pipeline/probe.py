@@ -9,20 +9,23 @@ before the first model is loaded.
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from server.pipeline.machine import machine_facts
 from server.pipeline.threads import compute_threads
 from server.pipeline.torchscript import computes_bf16
+from server.pipeline.tuning import TuningStore
 
 log = logging.getLogger(__name__)
 
 _LEAST_LANES = 2  # one lane of all cores collapses when a neighbour takes one of them
 _NEARLY = 0.9  # of the best rate: fewer lanes answer a single image sooner
+_STILL = 0.7  # of the rate at an earlier start: less, and the processor is not what it was
 _ROUNDS = 3
 _BATCH, _CHANNELS, _SIDE, _LAYERS = 8, 64, 28, 4  # the second stage of a ResNet at 224
 
@@ -40,11 +43,41 @@ def choose_lanes(cores: int, rates: Callable[[list[int]], dict[int, float]]) -> 
     if len(candidates) == 1:
         return min(_LEAST_LANES, cores)
     measured = rates(candidates)
-    enough = _NEARLY * max(measured.values())
-    chosen = next(lanes for lanes in candidates if measured[lanes] >= enough)
+    chosen = _fewest(measured)
     shown = {str(lanes): round(rate) for lanes, rate in measured.items()}
     log.info("lanes chosen", extra={"fields": {"lanes": chosen, "batches_per_s": shown}})
     return chosen
+
+
+def known_rates(
+    cores: int,
+    candidates: list[int],
+    store: TuningStore | None,
+    measure: Callable[[int, list[int]], dict[int, float]],
+) -> dict[int, float]:
+    """What ``measure`` gives; or gave at an earlier start, where the best still computes as much.
+
+    Args:
+        cores: Shared out between the lanes.
+        candidates: Numbers of lanes.
+        store: Of earlier measurements; None: measure.
+        measure: Batches a second by the number of lanes; see :func:`batches_per_s`.
+    """
+    if store is None:
+        return measure(cores, candidates)
+    facts = {
+        "measured": "batches a second by lanes",
+        "candidates": candidates,
+        **machine_facts(torch.device("cpu")),
+    }
+    saved = store.find(facts, candidates)
+    if saved is not None:
+        chosen = _fewest(saved)
+        if measure(cores, [chosen])[chosen] >= _STILL * saved[chosen]:
+            return saved
+    measured = measure(cores, candidates)
+    store.keep(facts, measured)
+    return measured
 
 
 def batches_per_s(cores: int, candidates: list[int]) -> dict[int, float]:
@@ -71,6 +104,11 @@ def batches_per_s(cores: int, candidates: list[int]) -> dict[int, float]:
             pool.shutdown()
     # The first round warms up.
     return {lanes: statistics.median(one[lanes] for one in rounds[1:]) for lanes in candidates}
+
+
+def _fewest(measured: Mapping[int, float]) -> int:
+    enough = _NEARLY * max(measured.values())
+    return min(lanes for lanes, rate in measured.items() if rate >= enough)
 
 
 def _layer() -> tuple[Tensor, Tensor]:

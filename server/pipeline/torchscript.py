@@ -21,9 +21,6 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-# TorchScript optimises on the second call of each shape, so the third is the first fast one.
-_WARM_UP_RUNS = 3
-
 
 class TorchScriptEngine:
     """An artifact's module on a device, ready to run.
@@ -45,20 +42,25 @@ class TorchScriptEngine:
         self._novelty = artifact.novelty_score(device)
         self._module, self.dtype = self._load(artifact, precision)
 
-    def warm_up(self, max_batch_size: int) -> dict[int, float]:
-        """Run every batch size until it is fast.
+    def warm_up(self, sizes: Sequence[int], runs: int) -> dict[int, float]:
+        """Run batches of each size.
 
         Call it from each thread that will run batches: threads keep state of their own.
+
+        Args:
+            sizes: Of batches.
+            runs: Of each. TorchScript optimises on the second call of a shape, so that the third
+                is the first fast one.
 
         Returns:
             Seconds of the last run, by batch size.
         """
         seconds: dict[int, float] = {}
-        for size in range(1, max_batch_size + 1):
+        for size in sizes:
             images = torch.zeros(
                 (size, 3, self._input.height, self._input.width), dtype=torch.uint8
             )
-            for _ in range(_WARM_UP_RUNS):
+            for _ in range(runs):
                 started = time.perf_counter()
                 self.scores(self._forward(self._module, images)[1])
                 seconds[size] = time.perf_counter() - started

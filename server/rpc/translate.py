@@ -200,6 +200,7 @@ def model(entry: Entry, *, is_default: bool) -> model_pb2.Model:
         version_labels=entry.labels,
         digest=entry.digest,
         engine=entry.servable.engine.name if entry.servable else "",
+        tuning=entry.servable.engine.tuned if entry.servable else "",
     )
     if entry.manifest is not None:
         _describe(message, entry.manifest)

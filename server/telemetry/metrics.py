@@ -156,6 +156,12 @@ class Metrics:
             (*_MODEL, "engine"),
             registry=registry,
         )
+        self.tuning_info = Gauge(
+            "menagerie_tuning_info",
+            "1 for where a model version's batch times come from: measured, read.",
+            (*_MODEL, "source"),
+            registry=registry,
+        )
         self.engine_takeovers = Counter(
             "menagerie_engine_takeovers",
             "Attempts of the compiled engine to take over, by what became of them.",

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.artifacts import publish_tiny_artifact
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "examples" / "photos"
 ZOO = ROOT / "models" / "zoo"
+CACHE = TemporaryDirectory(prefix="menagerie-tests-")  # of what servers keep for the next start
 VERSION = str(ModelRepository(ZOO).versions("cats-vs-dogs")[-1])
 
 
@@ -49,6 +51,7 @@ def run_server(*flags: str, reads_log: bool = True) -> Iterator[Server]:
     command = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
     command += ["--engine", "torchscript", *flags]
     environment = {key: value for key, value in os.environ.items() if "MENAGERIE_" not in key}
+    environment["XDG_CACHE_HOME"] = CACHE.name
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment
     )

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from client import Client
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, common_pb2
 from tests.integration.conftest import ROOT, VERSION, Server, run_server
 
@@ -96,6 +97,14 @@ def test_labels_hold_nothing_that_a_caller_wrote(busy: Server) -> None:
     for metric in scrape(busy).values():
         for sample in metric.samples:
             assert sample.labels.get("model", "") in KNOWN_MODELS
+
+
+def test_metrics_and_models_say_alike_where_batch_times_come_from(busy: Server) -> None:
+    samples = scrape(busy)["menagerie_tuning_info"].samples
+    told = {(one.labels["model"], one.labels["version"]): one.labels["source"] for one in samples}
+    with Client(busy.grpc) as client:
+        assert told == {(model.name, model.version): model.tuning for model in client.models()}
+    assert set(told.values()) <= {"measured", "read"}
 
 
 def test_failures_are_counted_from_0_before_the_first(busy: Server) -> None:

@@ -224,6 +224,7 @@ class Model(_message.Message):
     DATA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     RECIPE_JSON_FIELD_NUMBER: _builtins.int
     LIBRARIES_FIELD_NUMBER: _builtins.int
+    TUNING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     version: _builtins.str
@@ -246,6 +247,10 @@ class Model(_message.Message):
     """SHA-256 over the digests of the images it was trained on, in hexadecimal."""
     recipe_json: _builtins.str
     """The recipe it was trained by, every key resolved, as JSON."""
+    tuning: _builtins.str
+    """Where the batch times that its batching goes by come from: "measured" at this start, or
+    "read" from an earlier one and found to hold; empty while it is not READY.
+    """
     @_builtins.property
     def version_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The version labels that point here, for example "latest"."""
@@ -291,10 +296,11 @@ class Model(_message.Message):
         data_fingerprint: _builtins.str = ...,
         recipe_json: _builtins.str = ...,
         libraries: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tuning: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "data_fingerprint", b"data_fingerprint", "digest", b"digest", "engine", b"engine", "input", b"input", "is_default", b"is_default", "labels", b"labels", "libraries", b"libraries", "metrics", b"metrics", "name", b"name", "network", b"network", "recipe_json", b"recipe_json", "state", b"state", "state_reason", b"state_reason", "version", b"version", "version_labels", b"version_labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "data_fingerprint", b"data_fingerprint", "digest", b"digest", "engine", b"engine", "input", b"input", "is_default", b"is_default", "labels", b"labels", "libraries", b"libraries", "metrics", b"metrics", "name", b"name", "network", b"network", "recipe_json", b"recipe_json", "state", b"state", "state_reason", b"state_reason", "tuning", b"tuning", "version", b"version", "version_labels", b"version_labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

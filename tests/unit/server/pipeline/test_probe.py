@@ -1,9 +1,13 @@
 """How cores are shared out between lanes."""
 
+from pathlib import Path
+
 import pytest
 
+from server.pipeline.compile_cache import CompileCache
 from server.pipeline.cores import Allotment, allot
-from server.pipeline.probe import batches_per_s, choose_lanes
+from server.pipeline.probe import batches_per_s, choose_lanes, known_rates
+from server.pipeline.tuning import TuningStore
 
 
 def no_question(candidates: list[int]) -> dict[int, float]:
@@ -37,6 +41,28 @@ def test_every_arrangement_is_really_computed() -> None:
     rates = batches_per_s(2, [1, 2])
     assert list(rates) == [1, 2]
     assert all(rate > 0 for rate in rates.values())
+
+
+def test_rates_of_an_earlier_start_are_taken_while_the_best_still_computes_as_much(
+    tmp_path: Path,
+) -> None:
+    store, asked, pace = TuningStore(CompileCache(tmp_path / "cache")), [], 1.0
+
+    def measure(_cores: int, candidates: list[int]) -> dict[int, float]:
+        asked.append(candidates)
+        return {lanes: pace * 100.0 * lanes for lanes in candidates}
+
+    def rates() -> dict[int, float]:
+        return known_rates(8, [2, 4, 8], store, measure)
+
+    first = rates()
+    pace = 0.8
+    assert rates() == first
+    pace = 0.5
+    assert rates() == {2: 100.0, 4: 200.0, 8: 400.0}
+    assert rates() == {2: 100.0, 4: 200.0, 8: 400.0}
+    assert asked == [[2, 4, 8], [8], [8], [2, 4, 8], [8]]
+    assert known_rates(8, [2], None, measure) == {2: 100.0}
 
 
 @pytest.mark.parametrize(
