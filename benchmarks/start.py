@@ -50,8 +50,9 @@ def main() -> None:
     arguments = _arguments()
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
     with tempfile.TemporaryDirectory() as folder:
-        artifact.publish(Path(folder) / "models", NAME, resnet18(), 224, photos)
         repository = Path(folder) / "models"
+        repository.mkdir()
+        artifact.publish(repository, NAME, resnet18(), 224, photos)
         commands = {
             "bare": _bare(repository),
             "server": _server(repository, "--no-saved-tuning"),
