@@ -20,6 +20,7 @@ _RETRIED = [
     {"service": "classify.v1.ClassifyService", "method": "Classify"},
     {"service": "classify.v1.ClassifyService", "method": "ClassifyBatch"},
     {"service": "classify.v1.ModelService"},
+    {"service": "inference.GRPCInferenceService", "method": "ModelInfer"},
     {"service": "grpc.health.v1.Health", "method": "Check"},
 ]
 _SERVICE_CONFIG = {

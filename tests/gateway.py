@@ -8,20 +8,24 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from client import AsyncClient
 from client.web.app import create_app
+from client.web.connection import listener_config
+from client.web.upstream import Upstream
 
 
 @contextmanager
-def run_gateway(address: str, timeout_s: float = 5.0) -> Iterator[str]:
-    """Serve a gateway to the gRPC server at `address` while the body runs; yields its URL."""
+def run_gateway(address: str, timeout_s: float = 5.0, admin: str = "") -> Iterator[str]:
+    """Serve a gateway to the gRPC server at `address` while the body runs; yields its URL.
+
+    Its callers may load models where `admin` is the address of the listener for that.
+    """
     running: list[uvicorn.Server] = []
     begun = threading.Event()
 
     async def serve(listener: socket.socket) -> None:
-        app = create_app(AsyncClient(address, timeout_s=timeout_s))
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
-        running.append(uvicorn.Server(config))
+        admin_client = Upstream(admin, timeout_s=timeout_s) if admin else None
+        app = create_app(Upstream(address, timeout_s=timeout_s), admin=admin_client)
+        running.append(uvicorn.Server(listener_config(app)))
         begun.set()
         await running[0].serve(sockets=[listener])
 

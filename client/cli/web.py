@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from client.aio import AsyncClient
 from client.cli import options
 from client.cli.credentials import with_credentials
 from client.cli.exit_codes import ExitCode
@@ -17,8 +16,6 @@ from client.cli.exits import exits
 from client.cli.extras import hint
 from client.cli.text import printable
 from client.credentials import Credentials
-
-_STOP_S = 10
 
 
 @with_credentials
@@ -32,6 +29,14 @@ def web(
         Path | None, typer.Option(help="A folder with photos to offer [default: bundled ones].")
     ] = None,
     server: options.Server = options.SERVER,
+    admin_server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The server's listener for administration: callers of /v2/repository may then"
+            " load and unload models.",
+        ),
+    ] = None,
     timeout: options.Timeout = options.TIMEOUT_S,
     credentials: Credentials,
 ) -> None:
@@ -39,7 +44,7 @@ def web(
     if examples is not None and not examples.is_dir():
         raise typer.BadParameter(f"{examples} is not a folder", param_hint="--examples")
     with exits(server):
-        asyncio.run(_serve(host, port, examples, server, timeout, credentials))
+        asyncio.run(_serve(host, port, examples, server, admin_server, timeout, credentials))
 
 
 async def _serve(
@@ -47,6 +52,7 @@ async def _serve(
     port: int,
     examples: Path | None,
     server: str,
+    admin_server: str | None,
     timeout_s: float,
     credentials: Credentials,
 ) -> None:
@@ -54,23 +60,23 @@ async def _serve(
         import uvicorn  # noqa: PLC0415 (an extra)
 
         from client.web.app import BUNDLED_EXAMPLES, create_app  # noqa: PLC0415 (an extra)
+        from client.web.connection import listener_config  # noqa: PLC0415 (an extra)
+        from client.web.upstream import Upstream  # noqa: PLC0415 (an extra)
     except ImportError as error:
         typer.echo(
             f"Error: {error.name} is missing; the page needs: {hint('web')}.",
             err=True,
         )
         raise typer.Exit(ExitCode.USAGE) from None
-    app = create_app(
-        AsyncClient(server, timeout_s=timeout_s, credentials=credentials),
-        examples=examples or BUNDLED_EXAMPLES,
-    )
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_S
-    )
+    client = Upstream(server, timeout_s=timeout_s, credentials=credentials)
+    admin = None
+    if admin_server:
+        admin = Upstream(admin_server, timeout_s=timeout_s, credentials=credentials)
+    app = create_app(client, admin=admin, examples=examples or BUNDLED_EXAMPLES)
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"http://{shown}:{listener.getsockname()[1]}/ asks {server}. Ctrl-C ends it.")
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await uvicorn.Server(listener_config(app)).serve(sockets=[listener])
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The web application: the methods, the page, the limits. The only place that joins them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -12,13 +12,15 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from client.aio import AsyncClient
 from client.cli.paths import IMAGE_SUFFIXES
 from client.errors import ClientError
 from client.images import MAX_IMAGE_BYTES
 from client.web.api import Api
 from client.web.errors import on_bug, on_client_error, on_http_error
+from client.web.inflate import Inflated
 from client.web.limits import SecurityHeaders, UploadLimits
+from client.web.oip import InferenceApi
+from client.web.upstream import Upstream
 
 STATIC = Path(__file__).with_name("static")
 BUNDLED_EXAMPLES = STATIC / "examples"
@@ -29,17 +31,23 @@ _LONGEST_BODY_S = 60.0
 _MOST_EXAMPLES = 12
 
 
-def create_app(client: AsyncClient, *, examples: Path = BUNDLED_EXAMPLES) -> Starlette:
-    """Return the application. It closes `client`, which belongs to its event loop, at the end.
+def create_app(
+    client: Upstream, *, admin: Upstream | None = None, examples: Path = BUNDLED_EXAMPLES
+) -> Starlette:
+    """Return the application. It closes its clients, which belong to its event loop, at the end.
 
     Args:
         client: Whom to ask.
+        admin: Who loads and unloads models for callers; None: nobody.
         examples: A folder whose first photos the page offers.
     """
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with client:
+        async with AsyncExitStack() as stack:
+            for each in (client, admin):
+                if each is not None:
+                    await stack.enter_async_context(each)
             yield
 
     names = _example_names(examples)
@@ -56,6 +64,7 @@ def create_app(client: AsyncClient, *, examples: Path = BUNDLED_EXAMPLES) -> Sta
     return Starlette(
         routes=[
             *Api(client).routes(),
+            *InferenceApi(client, admin).routes(),
             Route("/", page),
             Route("/docs", docs),
             Route("/examples", listed),
@@ -70,6 +79,7 @@ def create_app(client: AsyncClient, *, examples: Path = BUNDLED_EXAMPLES) -> Sta
                 body_bytes=MAX_BODY_BYTES,
                 body_s=_LONGEST_BODY_S,
             ),
+            Middleware(Inflated, body_bytes=MAX_BODY_BYTES),
         ],
         exception_handlers={
             ClientError: on_client_error,

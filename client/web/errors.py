@@ -10,8 +10,9 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
-from client.cli.json_lines import error_object
+from client.cli.json_lines import Json, error_object
 from client.errors import ClassifyError, ClientError
 
 _STATUSES = {
@@ -33,11 +34,13 @@ _STATUSES = {
 }
 _CODES_OF_HTTP = {
     400: "INVALID_ARGUMENT",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
     408: "DEADLINE_EXCEEDED",
     413: "RESOURCE_EXHAUSTED",
     415: "INVALID_ARGUMENT",
+    501: "UNIMPLEMENTED",
     503: "UNAVAILABLE",
 }
 
@@ -68,35 +71,44 @@ def http_status(error: ClientError) -> int:
     return _STATUSES.get(error.code, 500)
 
 
-def error_answer(error: ClientError) -> JSONResponse:
-    """Return ``{"error": {code, message, reason, field, retry_after_s}}``, what is unknown left
-    out, with Retry-After where the server named a delay."""
+def error_answer(error: ClientError, scope: Scope) -> JSONResponse:
+    """Return the answer for an error, with Retry-After where the server named a delay."""
     retry_after_s = _retry_after_s(error)
     headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
     if isinstance(error, GatewayError):
         headers["Connection"] = "close"  # else the server would go on reading what is refused
-    return JSONResponse({"error": error_object(error)}, http_status(error), headers)
+    return JSONResponse(_told(error_object(error), scope), http_status(error), headers)
 
 
-async def on_client_error(_request: Request, error: Exception) -> JSONResponse:
+async def on_client_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for an error of the client or of the gateway."""
     assert isinstance(error, ClientError)  # noqa: S101 (what this is registered for)
-    return error_answer(error)
+    return error_answer(error, request.scope)
 
 
-async def on_http_error(_request: Request, error: Exception) -> JSONResponse:
+async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for what Starlette refuses by itself: no such path, wrong method, bad form."""
     assert isinstance(error, HTTPException)  # noqa: S101 (what this is registered for)
     code = _CODES_OF_HTTP.get(error.status_code, "UNKNOWN")
     message = error.detail or HTTPStatus(error.status_code).phrase
-    told = {"code": code, "message": message, "reason": "HTTP"}
-    return JSONResponse({"error": told}, error.status_code, error.headers)
+    told: dict[str, Json] = {"code": code, "message": message, "reason": "HTTP"}
+    return JSONResponse(_told(told, request.scope), error.status_code, error.headers)
 
 
-async def on_bug(_request: Request, _error: Exception) -> JSONResponse:
+async def on_bug(request: Request, _error: Exception) -> JSONResponse:
     """Answer for what nobody foresaw; the log has the traceback."""
-    told = {"code": "INTERNAL", "message": "internal error; the gateway's log has it"}
-    return JSONResponse({"error": told}, 500)
+    told: dict[str, Json] = {
+        "code": "INTERNAL",
+        "message": "internal error; the gateway's log has it",
+    }
+    return JSONResponse(_told(told, request.scope), 500)
+
+
+def _told(error: dict[str, Json], scope: Scope) -> dict[str, Json]:
+    """``{"error": {code, message, reason, field, retry_after_s}}``, what is unknown left out;
+    below /v2 its protocol wants the message alone."""
+    path: str = scope.get("path", "")
+    return {"error": error["message"] if f"{path}/".startswith("/v2/") else {**error}}
 
 
 def _retry_after_s(error: ClientError) -> float | None:

@@ -59,7 +59,7 @@ class UploadLimits:
             return
         refusal = self._refusal(Headers(scope=scope))
         if refusal is not None:
-            await error_answer(refusal)(scope, receive, send)
+            await error_answer(refusal, scope)(scope, receive, send)
             return
         self._free -= 1
         try:
@@ -70,7 +70,7 @@ class UploadLimits:
     def _refusal(self, headers: Headers) -> GatewayError | None:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._body_bytes:
-            return self._too_large()
+            return too_large(self._body_bytes)
         if self._free <= 0:
             return GatewayError(
                 503, "the gateway is busy with uploads", reason="GATEWAY_BUSY", retry_after_s=1
@@ -98,14 +98,14 @@ class UploadLimits:
             left_bytes -= len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if left_bytes < 0:
-                raise self._too_large()
+                raise too_large(self._body_bytes)
             return message
 
         return bounded
 
-    def _too_large(self) -> GatewayError:
-        return GatewayError(
-            413,
-            f"the body is larger than the limit of {self._body_bytes:,} bytes",
-            reason="BODY_TOO_LARGE",
-        )
+
+def too_large(limit_bytes: int) -> GatewayError:
+    """Return the error for a body beyond a limit."""
+    return GatewayError(
+        413, f"the body is larger than the limit of {limit_bytes:,} bytes", reason="BODY_TOO_LARGE"
+    )

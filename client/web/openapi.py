@@ -4,6 +4,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from client.cli.json_lines import Json
 from client.images import MAX_IMAGE_BYTES
+from client.web.json_schema import object_of, reference
+from client.web.openapi_oip import inference_paths, inference_schemas
 from client.web.uploads import MAX_BATCH_IMAGES
 
 _JSON = "application/json"
@@ -49,7 +51,8 @@ def openapi_document() -> dict[str, Json]:
             "title": "Menagerie",
             "version": installed,
             "description": "Classify photos over HTTP. Each call becomes one over gRPC. Choices "
-            "may be query parameters or fields of the form.",
+            "may be query parameters or fields of the form. Below /v2 is the Open Inference "
+            "Protocol, for clients of KServe and Triton. Bodies may be compressed: gzip, deflate.",
         },
         "paths": {
             "/v1/classify": {"post": _classify()},
@@ -59,8 +62,9 @@ def openapi_document() -> dict[str, Json]:
             "/v1/health": {"get": _get("Tell whether the server takes requests.", "Health")},
             "/healthz": {"get": _plain("Tell that the gateway itself runs.")},
             "/readyz": {"get": _plain("200 while the server behind takes requests, else 503.")},
+            **inference_paths(),
         },
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": {**_schemas(), **inference_schemas()}},
     }
 
 
@@ -128,9 +132,9 @@ def _plain(summary: str) -> Json:
 
 
 def _responses(schema: str, *statuses: str) -> Json:
-    good: Json = {"description": "The answer.", "content": {_JSON: {"schema": _ref(schema)}}}
+    good: Json = {"description": "The answer.", "content": {_JSON: {"schema": reference(schema)}}}
     failures: dict[str, Json] = {
-        status: {"description": text, "content": {_JSON: {"schema": _ref("Error")}}}
+        status: {"description": text, "content": {_JSON: {"schema": reference("Error")}}}
         for status, text in _ERRORS.items()
         if not statuses or status in statuses
     }
@@ -154,8 +158,8 @@ def _file() -> Json:
     }
 
 
-def _schemas() -> Json:
-    prediction = _object(label=_STRING, display_name=_STRING, score=_SCORE)
+def _schemas() -> dict[str, Json]:
+    prediction = object_of(label=_STRING, display_name=_STRING, score=_SCORE)
     answer: dict[str, Json] = {
         "path": _STRING,
         "model": _STRING,
@@ -164,38 +168,30 @@ def _schemas() -> Json:
         "abstain": {"type": "boolean", "description": "A person had better decide."},
         "request_id": _STRING,
     }
-    timings = _object(
+    timings = object_of(
         decode_us=_COUNT, queue_us=_COUNT, engine_us=_COUNT, total_us=_COUNT, batch_size=_COUNT
     )
     rows: Json = {"type": "array", "items": {"type": "array", "items": _SCORE}}
-    error = _object(
+    error = object_of(
         code=_STRING,
         message=_STRING,
         reason=_STRING,
         field=_STRING,
         retry_after_s={"type": "number"},
     )
-    failed = _object(path=_STRING, error=error)
+    failed = object_of(path=_STRING, error=error)
     return {
-        "Classification": _object(**answer, timings=timings),
-        "Explanation": _object(**answer, explained=_object(label=_STRING, map=rows)),
-        "Batch": _object(
-            results={"type": "array", "items": {"oneOf": [_ref("Classification"), failed]}}
+        "Classification": object_of(**answer, timings=timings),
+        "Explanation": object_of(**answer, explained=object_of(label=_STRING, map=rows)),
+        "Batch": object_of(
+            results={"type": "array", "items": {"oneOf": [reference("Classification"), failed]}}
         ),
-        "Models": _object(models={"type": "array", "items": {"type": "object"}}),
-        "Health": _object(server=_STRING, serving={"type": "boolean"}, status=_STRING),
-        "Error": _object(error=error),
+        "Models": object_of(models={"type": "array", "items": {"type": "object"}}),
+        "Health": object_of(server=_STRING, serving={"type": "boolean"}, status=_STRING),
+        "Error": object_of(error=error),
     }
 
 
 _STRING: Json = {"type": "string"}
 _SCORE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 _COUNT: Json = {"type": "integer", "minimum": 0}
-
-
-def _object(**properties: Json) -> Json:
-    return {"type": "object", "properties": dict(properties)}
-
-
-def _ref(schema: str) -> Json:
-    return {"$ref": f"#/components/schemas/{schema}"}

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 
 from proto.classify.v1 import admin_pb2, admin_pb2_grpc
 from tests.artifacts import TINY_NAME, publish_tiny_artifact
+from tests.gateway import run_gateway
 from tests.integration.conftest import ROOT, run_server
 from tests.integration.test_swaps import RED, classify_pb2_grpc
 
@@ -39,3 +41,13 @@ def test_load_label_roll_back_and_unload(tmp_path: Path) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             on_serving_port.RollBack(admin_pb2.RollBackRequest(name=TINY_NAME), timeout=30)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        with run_gateway(server.grpc, timeout_s=30, admin=address) as url:
+            path = f"{url}/v2/repository/models/{TINY_NAME}"
+            only_two = {"parameters": {"version": "2"}}
+            from_a_page = httpx.post(f"{path}/load", headers={"origin": url}, trust_env=False)
+            assert from_a_page.status_code == 403
+            assert httpx.post(f"{path}/load", json=only_two, trust_env=False).json() == {}
+            assert stub.Classify(RED, timeout=30).model_version == "1"  # as the rollback said
+            assert httpx.post(f"{path}/unload", trust_env=False).status_code == 200
+            ready = httpx.get(f"{url}/v2/health/ready", trust_env=False)
+            assert (ready.status_code, ready.json()) == (503, {"ready": False})

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from proto.inference import inference_pb2, inference_pb2_grpc
+from tests.gateway import run_gateway
 from tests.integration.conftest import PHOTOS, ROOT, VERSION, Server, in_both_modes
 
 pytest_generate_tests = in_both_modes
@@ -20,13 +21,7 @@ Tensor = inference_pb2.ModelInferRequest.InferInputTensor
     importlib.util.find_spec("tritonclient") is None, reason="needs tritonclient[grpc]"
 )
 def test_tritons_image_classification_flow(server: Server) -> None:
-    command = [sys.executable, "-m", "tests.integration.triton_flow", server.grpc]
-    done = subprocess.run(
-        [*command, str(PHOTOS / "cat.2000.jpg")],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = flow("triton_flow", server.grpc)
     score, index, label = report["strings"][0][0].split(":")
     assert label == "cat"
     assert report["labels"] == [["cat"]]
@@ -38,6 +33,43 @@ def test_tritons_image_classification_flow(server: Server) -> None:
     assert len(report["batch"]) == 3
     assert report["unknown"] == "StatusCode.NOT_FOUND"
     assert set(report["index"]) == {"READY"}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("geventhttpclient") is None, reason="needs tritonclient[http]"
+)
+def test_the_same_over_http(server: Server) -> None:
+    with run_gateway(server.grpc, timeout_s=30) as url:
+        report = flow("triton_http_flow", url.removeprefix("http://"))
+    assert report["server"]["name"] == "menagerie"
+    assert "binary_tensor_data" in report["server"]["extensions"]
+    score, index, label = report["strings"][0][0].split(":")
+    assert label == "cat"
+    assert report["json_strings"] == report["strings"]
+    assert report["scores"][0][0][int(index)] == pytest.approx(float(score), abs=1e-5)
+    assert report["scores"] == [report["scores"][0]] * 7
+    assert len(report["batch"]) == 3
+    assert report["labels"] == [["cat"]]
+    assert report["class_ids"] == [[int(index)]]
+    assert report["later"][0][0] == "cat"
+    assert (report["version"], report["id"]) == (VERSION, "7")
+    assert set(report["index"]) == {"READY"}
+    unknown, two, load = report["errors"]
+    assert (unknown[0], two[0], load[0]) == ("404", "400", "501")
+    assert "names no model" in unknown[1]
+    assert "one tensor, not 2" in two[1]
+
+
+def flow(module: str, address: str) -> dict:
+    """What Triton's client reports of a photo, in a process of its own."""
+    command = [sys.executable, "-m", f"tests.integration.{module}", address]
+    done = subprocess.run(
+        [*command, str(PHOTOS / "cat.2000.jpg")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report: dict = json.loads(done.stdout)
+    return report
 
 
 @pytest.fixture(scope="module")
