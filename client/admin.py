@@ -55,6 +55,17 @@ class AdminClient(Client):
         request = admin_pb2.SetCanaryRequest(name=name, version=version, share=share)
         self._call(self._stub().SetCanary, request, timeout_s)
 
+    def set_shadow(
+        self, name: str, version: str, share: float, *, timeout_s: float | None = None
+    ) -> None:
+        """Send copies of a share of the requests, 0 to 1, to a version; 0 ends the trial.
+
+        Raises:
+            ClassifyError: The server refused to.
+        """
+        request = admin_pb2.SetShadowRequest(name=name, version=version, share=share)
+        self._call(self._stub().SetShadow, request, timeout_s)
+
     def roll_back(self, name: str, *, timeout_s: float | None = None) -> ModelInfo:
         """End a canary; without one, return to the version before the default one.
 

@@ -199,7 +199,13 @@ def _engine(
     capture = _start_capture(settings, metrics, stack)
     memory = AnswerMemory(metrics, capture, settings.feedback_memory)
     answers = CatalogAnswers(
-        catalog, metrics, requests, tracing, settings.default_deadline_s, memory
+        catalog,
+        metrics,
+        requests,
+        tracing,
+        settings.default_deadline_s,
+        memory,
+        provided.shadows,
     )
     return _Engine(provided, catalog, answers, memory, takeovers)
 

@@ -15,6 +15,7 @@ from server.catalog.loading import Loader
 from server.catalog.memory import memory_budget
 from server.catalog.policy import VersionPolicy, parse_policy
 from server.catalog.servable import EngineOptions
+from server.catalog.shadow import Shadows
 from server.catalog.takeover import TakeOvers
 from server.pipeline.decode import DecodePool
 from server.settings import Settings
@@ -38,6 +39,7 @@ class Provision:
     Attributes:
         catalog: Answers requests.
         control: For administrators.
+        shadows: Has versions on trial answer copies.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class Provision:
     loader: Loader
     follower: Follower
     control: Control
+    shadows: Shadows
 
     async def load(self) -> None:
         """Load what is to be there from the start."""
@@ -62,7 +65,7 @@ class Provision:
         """Follow the repository inside the block, and ``tell`` whenever readiness has changed."""
         interval_s = self.settings.repository_poll_s
         await tell(serving=self.catalog.is_ready())
-        async with _beside(_tell(self.catalog, tell)):
+        async with _beside(_tell(self.catalog, tell)), self.shadows.at_work():
             if self.settings.model_control == "explicit" or interval_s == 0:
                 yield
             else:
@@ -94,7 +97,8 @@ def provision(
     follower = Follower(repository, catalog, loader, policy_of)
     followed = follower if settings.model_control == "watch" else None
     control = Control(repository, catalog, loader, followed, policy_of)
-    return Provision(settings, repository, catalog, loader, follower, control)
+    shadows = Shadows(catalog, decoder, options.lanes, metrics)
+    return Provision(settings, repository, catalog, loader, follower, control, shadows)
 
 
 def _policy(settings: Settings, name: str) -> VersionPolicy:

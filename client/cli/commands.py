@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
             "models",
             "models watch",
             "models canary pets 4 0.05 --server 127.0.0.1:50052",
+            "models shadow pets 4 --percent 10 --server 127.0.0.1:50052",
             "models rollback pets --server 127.0.0.1:50052",
         ),
     ),

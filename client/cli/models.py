@@ -121,6 +121,25 @@ def canary(
 
 @app.command()
 @with_credentials
+def shadow(
+    name: Name,
+    version: Annotated[str, typer.Argument(metavar="VERSION|off", help="Its version; off: none.")],
+    *,
+    percent: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="Of the requests that are copied.")
+    ] = 10.0,
+    server: options.Server = options.SERVER,
+    timeout: options.Timeout = options.TIMEOUT_S,
+    credentials: Credentials,
+) -> None:
+    """Send copies of a share of the requests to a version, and compare what it answers."""
+    copied = ("", 0.0) if version == "off" else (version, percent / 100)
+    with exits(server), AdminClient(server, timeout_s=timeout, credentials=credentials) as client:
+        client.set_shadow(name, *copied)
+
+
+@app.command()
+@with_credentials
 def rollback(
     name: Name,
     *,

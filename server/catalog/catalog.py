@@ -43,6 +43,7 @@ class Catalog:
         self._labels: dict[str, Mapping[str, int]] = {}
         self._routes: dict[str, Route] = {}
         self._draws = Draws()
+        self._copies = Draws()
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
 
@@ -177,6 +178,21 @@ class Catalog:
         if entry.servable is None or entry.state is not State.READY:
             raise NotReadyError(f"{entry.name} version {entry.version} is {entry.state}")
         return entry.servable
+
+    def shadow_of(self, name: str, version: int) -> Servable | None:
+        """The version that is to have a copy of a request, if this one's is to be copied.
+
+        Args:
+            name: The model.
+            version: That answered.
+        """
+        shadow = self.route(name).shadow
+        if shadow is None or shadow.version == version:
+            return None
+        entry = self.versions(name).get(shadow.version)
+        if entry is None or entry.state is not State.READY:
+            return None
+        return entry.servable if self._copies.draw(name, "") < shadow.share else None
 
     async def drain(self) -> None:
         """Answer what was accepted and take nothing new."""

@@ -121,6 +121,23 @@ class Control:
         self._catalog.set_route(name, route)
         log.info("canary set", extra={"fields": _fields(name, version, share)})
 
+    def set_shadow(self, name: str, version: int | None, share: float) -> None:
+        """Send copies of a share of the requests to this version; 0: none any more.
+
+        Raises:
+            NotFoundError: There is no such model or version.
+            PreconditionError: The version does not take requests, or no other one does.
+        """
+        if version is None:
+            if not self._catalog.versions(name):
+                raise NotFoundError("name", f"names no model of this server: {name[:64]!a}")
+            shadow = None
+        else:
+            shadow = self._share(name, version, share)
+        self._leaves_another(name, shadow)
+        self._catalog.set_route(name, replace(self._catalog.route(name), shadow=shadow))
+        log.info("shadow set", extra={"fields": _fields(name, version, share)})
+
     async def roll_back(self, name: str) -> Entry:
         """End the canary; where there is none, return to the version before the default one.
 
@@ -228,5 +245,5 @@ class Control:
             )
 
 
-def _fields(name: str, version: int, share: float) -> dict[str, object]:
+def _fields(name: str, version: int | None, share: float) -> dict[str, object]:
     return {"model": name, "version": version, "share": share}

@@ -143,8 +143,10 @@ class Follower:
         }
         route = self._catalog.route(name)
         in_use = {*folder.labels.values(), *self._catalog.labels(name).values()}
-        if route.canary is not None:
-            in_use.add(route.canary.version)
+        tried = {share.version for share in (route.canary, route.shadow) if share is not None}
+        if tried:  # what they are compared with stays, however old
+            ready, labels = self._catalog.ready(name), self._catalog.labels(name)
+            in_use |= tried | {route.default(ready, labels) or 0}
         settled = loadable - route.held_back or loadable
         return self._policy_of(name).wanted(settled, in_use) | (in_use & loadable)
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf, isclose
 
@@ -112,6 +114,9 @@ class Classification:
 
     Attributes:
         predictions: Best first.
+        best: The best label, whether or not its score is too small to be among them.
+        image: uint8 [3, h, w], as the model saw it. It may lie in memory that is given away once
+            the request is answered.
         decode_s: Seconds waiting for a decoder and decoding.
         queue_s: Seconds waiting for the batch and the engine.
         engine_s: Seconds of the engine's run over the batch.
@@ -125,6 +130,8 @@ class Classification:
     """
 
     predictions: tuple[Prediction, ...]
+    best: Prediction
+    image: Tensor
     decode_s: float
     queue_s: float
     engine_s: float
@@ -292,9 +299,7 @@ class Servable:
         """
         wish = self._engine_wish(explain) if explain else None
         sets = self._prediction_sets(coverage) if coverage is not None else None
-        self._active += 1
-        self._idle.clear()
-        try:
+        with self._busy():
             deadline = self._batcher.admit(
                 priority=priority,
                 deadline=deadline,
@@ -316,20 +321,47 @@ class Servable:
             else:
                 answer = await self._look_again(work, quality, priority, deadline, client)
             explanation = await self._explanation(answer.result.activation, image, explain)
-        finally:
-            self._active -= 1
-            if self._active == 0:
-                self._idle.set()
         self._decode_seconds.observe(decode_s, exemplar())
         self._queue_seconds.observe(answer.queue_s, exemplar())
         self._watch.observe(measured, answer.result)
         return replace(
-            self._classification(answer, min_score, decode_s),
+            self._classification(answer, image, min_score, decode_s),
             explanation=explanation,
             abstain=self._abstains(answer.result),
             prediction_set=self._prediction_set(sets, answer.result) if sets else None,
             novelty=self._novelty(answer.result),
         )
+
+    async def score_aside(self, image: Tensor, threads: Executor) -> Scores:
+        """All scores of an image of which no request knows: it takes no lane, waits in no queue,
+        and nothing about it is counted or learned.
+
+        Args:
+            image: uint8 [3, h, w], the model's input.
+            threads: Where it is computed on a CPU.
+
+        Raises:
+            Exception: Whatever the engine gave.
+        """
+        work = Work(image, len(self.manifest.labels))
+        is_cpu = self._options.device.type == "cpu"
+        with self._busy():
+            outcome = await self.engine.run_aside(work, threads if is_cpu else None)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """Not drained before the block has ended."""
+        self._active += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._idle.set()
 
     async def drain(self) -> None:
         """Answer the accepted images and end the threads; the catalog sends no new ones."""
@@ -420,15 +452,14 @@ class Servable:
         )
 
     def _classification(
-        self, answer: Answer[Scores], min_score: float, decode_s: float
+        self, answer: Answer[Scores], image: Tensor, min_score: float, decode_s: float
     ) -> Classification:
         pairs = zip(answer.result.indices, answer.result.values, strict=True)
+        ranked = [Prediction(index, self.manifest.labels[index], score) for index, score in pairs]
         return Classification(
-            predictions=tuple(
-                Prediction(index, self.manifest.labels[index], score)
-                for index, score in pairs
-                if score >= min_score
-            ),
+            predictions=tuple(each for each in ranked if each.score >= min_score),
+            best=ranked[0],
+            image=image,
             decode_s=decode_s,
             queue_s=answer.queue_s,
             engine_s=answer.run_s,

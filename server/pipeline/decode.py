@@ -193,6 +193,14 @@ class DecodePool:
         finally:
             self._pending -= 1
 
+    def prepare(self, source: ImageSource, spec: InputSpec) -> Tensor:
+        """The model's input, uint8 [3, spec.height, spec.width], on the calling thread.
+
+        Raises:
+            ImageError: The image is refused.
+        """
+        return source.prepare(spec, self._limits)
+
     async def run(self, job: Callable[[], Result]) -> Result:
         """Run any short job of pixels, such as colouring a photo, beside the decoding."""
         return await self._threads.run(job)

@@ -6,7 +6,7 @@ TorchScript loads first and serves at once; a compiled engine may take over late
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -115,6 +115,20 @@ class LaneEngine:
         traces = [work.trace for work in batch if work.trace is not None]
         with traces[0].batch(traces, len(batch)) if traces else nullcontext():
             return await self._compute(batch)
+
+    async def run_aside(self, work: Work, threads: Executor | None) -> Scores | Exception:
+        """What TorchScript says of an image that stands back behind all others.
+
+        What batches take is not learned from it, since it may have to wait for a processor.
+
+        Args:
+            work: The image.
+            threads: Where it is computed; None: on a lane's thread.
+        """
+        pool = self._threads if threads is None else threads
+        loop = asyncio.get_running_loop()
+        (outcome,) = await loop.run_in_executor(pool, self._scripted.run, [work])
+        return outcome
 
     async def prepare_compiled(
         self, artifact: Artifact, libraries: Mapping[str, Path]

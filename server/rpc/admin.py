@@ -39,6 +39,7 @@ class AdminServicer:
             "UnloadModel": unary(admin_pb2.UnloadModelRequest, self._unload),
             "SetLabel": unary(admin_pb2.SetLabelRequest, self._set_label),
             "SetCanary": unary(admin_pb2.SetCanaryRequest, self._set_canary),
+            "SetShadow": unary(admin_pb2.SetShadowRequest, self._set_shadow),
             "RollBack": unary(admin_pb2.RollBackRequest, self._roll_back),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -68,10 +69,18 @@ class AdminServicer:
         version = version_of(request.version)
         if version is None:
             raise InvalidRequestError("version", "is required")
-        if not isfinite(request.share) or not 0.0 <= request.share <= 1.0:
-            raise InvalidRequestError("share", "must be from 0 to 1")
-        self._control.set_canary(model_name(request.name), version, request.share)
+        share = share_of(request.share)
+        self._control.set_canary(model_name(request.name), version, share)
         return admin_pb2.SetCanaryResponse()
+
+    async def _set_shadow(
+        self, request: admin_pb2.SetShadowRequest, _context: Context
+    ) -> admin_pb2.SetShadowResponse:
+        version, share = version_of(request.version), share_of(request.share)
+        if version is None and share > 0:
+            raise InvalidRequestError("version", "is required unless share is 0")
+        self._control.set_shadow(model_name(request.name), version, share)
+        return admin_pb2.SetShadowResponse()
 
     async def _roll_back(
         self, request: admin_pb2.RollBackRequest, _context: Context
@@ -92,6 +101,17 @@ def model_name(name: str) -> str:
     if not re.fullmatch(NAME_PATTERN, name, re.ASCII):
         raise InvalidRequestError("name", f"must match {NAME_PATTERN}")
     return name
+
+
+def share_of(share: float) -> float:
+    """A share of the requests.
+
+    Raises:
+        InvalidRequestError: Out of range, NaN or infinite.
+    """
+    if not isfinite(share) or not 0.0 <= share <= 1.0:
+        raise InvalidRequestError("share", "must be from 0 to 1")
+    return share
 
 
 def version_of(version: str) -> int | None:

@@ -14,6 +14,7 @@ from google.rpc import code_pb2, status_pb2
 from proto.classify.v1 import classify_pb2
 from server.catalog.catalog import Catalog
 from server.catalog.servable import Classification, Servable
+from server.catalog.shadow import Shadows
 from server.errors import CallLostError, DeadlineExpiredError
 from server.pipeline.decode import ImageSource
 from server.rpc import translate
@@ -62,6 +63,7 @@ class CatalogAnswers:
         tracing: Decides which are traced; None: none is.
         default_timeout_s: How long a request may take whose caller set no deadline.
         memory: Of the answers, for those who speak of them later.
+        shadows: Has versions on trial answer copies.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class CatalogAnswers:
         tracing: Tracing | None,
         default_timeout_s: float,
         memory: AnswerMemory,
+        shadows: Shadows,
     ) -> None:
+        self._shadows = shadows
         self._memory = memory
         self._catalog = catalog
         self._metrics = metrics
@@ -160,17 +164,21 @@ class CatalogAnswers:
         try:
             async with asyncio.timeout_at(ours):
                 with caller.quota.image():
-                    return await servable.classify(
-                        source or translate.image_source(request.image),
+                    source = source or translate.image_source(request.image)
+                    quality = translate.quality(request)
+                    answer = await servable.classify(
+                        source,
                         translate.top_k(request),
                         translate.min_score(request),
                         explain=translate.explain_wish(request),
                         coverage=translate.coverage(request),
-                        quality=translate.quality(request),
+                        quality=quality,
                         priority=translate.priority(request),
                         deadline=deadline,
                         client=caller.name,
                     )
+                    self._shadows.offer(servable, source, quality, answer)
+                    return answer
         except TimeoutError as error:
             raise DeadlineExpiredError(
                 f"no answer within {self._default_timeout_s:g} s, this server's limit for"

@@ -19,6 +19,9 @@ _SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _BRIGHTNESS = tuple(25.5 * step for step in range(1, 11))
 _IMAGE_BYTES = tuple(float(4**power) for power in range(5, 13))  # 1 KiB to 16 MiB
 _RATIOS = (0.25, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
+_SHIFTS = (
+    -0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
+)  # fmt: skip
 _MODEL = ("model", "version")
 _WATCHED_CODES = ("OK", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL")
 
@@ -171,6 +174,25 @@ class Metrics:
         self.load_failures = Counter(
             "menagerie_model_load_failures",
             "Versions that failed to load, by what failed.",
+            (*_MODEL, "reason"),
+            registry=registry,
+        )
+        self.shadow_answers = Counter(
+            "menagerie_shadow_answers",
+            "Copies that a version on trial has answered, by whether its best label is the same.",
+            (*_MODEL, "outcome"),
+            registry=registry,
+        )
+        self.shadow_score_shift = Histogram(
+            "menagerie_shadow_score_shift",
+            "Its score of the label that was answered, less the score that was answered.",
+            _MODEL,
+            buckets=_SHIFTS,
+            registry=registry,
+        )
+        self.shadow_dropped = Counter(
+            "menagerie_shadow_dropped",
+            "Copies that it never answered, by reason.",
             (*_MODEL, "reason"),
             registry=registry,
         )

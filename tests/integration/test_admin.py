@@ -31,6 +31,8 @@ def test_load_label_roll_back_and_unload(tmp_path: Path) -> None:
         assert "tiny 2 READY" in models("load", TINY_NAME, "2").stdout
         assert stub.Classify(RED, timeout=30).model_version == "2"
         assert models("label", TINY_NAME, "stable", "1").returncode == 0
+        assert models("shadow", TINY_NAME, "1", "--percent", "50").returncode == 0
+        assert models("shadow", TINY_NAME, "off").returncode == 0
         assert "tiny 1 READY; default" in models("rollback", TINY_NAME).stdout
         assert stub.Classify(RED, timeout=30).model_version == "1"
         assert models("unload", TINY_NAME, "2").returncode == 0

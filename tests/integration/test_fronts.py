@@ -3,16 +3,21 @@
 import os
 import select
 import signal
+import socket
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client.admin import AdminClient
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
 from server.fronts.shared_folder import place, sweep
+from tests.artifacts import publish_tiny_artifact
 from tests.integration.conftest import Server, run_server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -22,9 +27,15 @@ ALONE = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
 
 # One for all tests here, in this order: to start three processes takes a while.
 @pytest.fixture(scope="module")
-def server(tiny_repository: str):
-    with run_server("--fronts", "2", "--repository", tiny_repository) as running:
-        yield running
+def server(tmp_path_factory: pytest.TempPathFactory):
+    root = tmp_path_factory.mktemp("two versions")
+    for _ in range(2):
+        publish_tiny_artifact(root)
+    flags = ("--fronts", "2", "--repository", str(root), "--version-policy", "latest:2")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        admin = probe.getsockname()[1]
+    with run_server(*flags, "--admin-port", str(admin)) as running:
+        yield replace(running, admin=f"127.0.0.1:{admin}")
 
 
 @pytest.fixture
@@ -41,6 +52,12 @@ def processes(server: Server, role: str) -> list[int]:
         for child in children
         if role in Path(f"/proc/{child}/cmdline").read_text().split("\0")
     ]
+
+
+def metrics_of(server: Server) -> list[str]:
+    """What a scrape finds, by line."""
+    with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=30) as response:
+        return response.read().decode().splitlines()
 
 
 def wait_until_gone(pid: int) -> None:
@@ -69,11 +86,9 @@ def test_metrics_count_the_calls_of_all_fronts(server: Server, request_of) -> No
         assert call(server.grpc, request_of) is grpc.StatusCode.OK
     refused = classify_pb2.ClassifyRequest(image=classify_pb2.Image(encoded=b"no image"))
     assert call(server.grpc, refused) is grpc.StatusCode.INVALID_ARGUMENT
-    with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as response:
-        lines = response.read().decode().splitlines()
     counted = {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-        for line in lines
+        for line in metrics_of(server)
         if line.startswith("menagerie_requests_total{")
     }
     by_code = {
@@ -90,6 +105,18 @@ def test_both_fronts_take_calls(server: Server, request_of) -> None:
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(lambda _: call(server.grpc, request_of), range(40)))
     assert set(codes) == {grpc.StatusCode.OK}
+
+
+def test_copies_go_to_a_version_on_trial(server: Server, request_of) -> None:
+    with AdminClient(server.admin, timeout_s=60) as admin:
+        admin.set_shadow("tiny", "2", 1.0)
+        assert call(server.grpc, request_of) is grpc.StatusCode.OK
+        deadline = time.monotonic() + 60
+        agrees = 'menagerie_shadow_answers_total{model="tiny",outcome="agrees",version="2"} 1.0'
+        while agrees not in metrics_of(server):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        admin.set_shadow("tiny", "", 0.0)
 
 
 def test_a_front_that_dies_is_replaced_and_loses_only_its_own_calls(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from proto.classify.v1 import model_pb2 as proto_dot_classify_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/classify/v1/admin.proto\x12\x0b\x63lassify.v1\x1a\x1dproto/classify/v1/model.proto\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.classify.v1.Model\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"?\n\x0fSetLabelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x12\n\x10SetLabelResponse\"@\n\x10SetCanaryRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\"\x13\n\x11SetCanaryResponse\"\x1f\n\x0fRollBackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x10RollBackResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.classify.v1.Model2\x8a\x03\n\x0c\x41\x64minService\x12J\n\tLoadModel\x12\x1d.classify.v1.LoadModelRequest\x1a\x1e.classify.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.classify.v1.UnloadModelRequest\x1a .classify.v1.UnloadModelResponse\x12G\n\x08SetLabel\x12\x1c.classify.v1.SetLabelRequest\x1a\x1d.classify.v1.SetLabelResponse\x12J\n\tSetCanary\x12\x1d.classify.v1.SetCanaryRequest\x1a\x1e.classify.v1.SetCanaryResponse\x12G\n\x08RollBack\x12\x1c.classify.v1.RollBackRequest\x1a\x1d.classify.v1.RollBackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/classify/v1/admin.proto\x12\x0b\x63lassify.v1\x1a\x1dproto/classify/v1/model.proto\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.classify.v1.Model\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"?\n\x0fSetLabelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x12\n\x10SetLabelResponse\"@\n\x10SetCanaryRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\"\x13\n\x11SetCanaryResponse\"@\n\x10SetShadowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\"\x13\n\x11SetShadowResponse\"\x1f\n\x0fRollBackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x10RollBackResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.classify.v1.Model2\xd6\x03\n\x0c\x41\x64minService\x12J\n\tLoadModel\x12\x1d.classify.v1.LoadModelRequest\x1a\x1e.classify.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.classify.v1.UnloadModelRequest\x1a .classify.v1.UnloadModelResponse\x12G\n\x08SetLabel\x12\x1c.classify.v1.SetLabelRequest\x1a\x1d.classify.v1.SetLabelResponse\x12J\n\tSetCanary\x12\x1d.classify.v1.SetCanaryRequest\x1a\x1e.classify.v1.SetCanaryResponse\x12J\n\tSetShadow\x12\x1d.classify.v1.SetShadowRequest\x1a\x1e.classify.v1.SetShadowResponse\x12G\n\x08RollBack\x12\x1c.classify.v1.RollBackRequest\x1a\x1d.classify.v1.RollBackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,10 +48,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETCANARYREQUEST']._serialized_end=410
   _globals['_SETCANARYRESPONSE']._serialized_start=412
   _globals['_SETCANARYRESPONSE']._serialized_end=431
-  _globals['_ROLLBACKREQUEST']._serialized_start=433
-  _globals['_ROLLBACKREQUEST']._serialized_end=464
-  _globals['_ROLLBACKRESPONSE']._serialized_start=466
-  _globals['_ROLLBACKRESPONSE']._serialized_end=519
-  _globals['_ADMINSERVICE']._serialized_start=522
-  _globals['_ADMINSERVICE']._serialized_end=916
+  _globals['_SETSHADOWREQUEST']._serialized_start=433
+  _globals['_SETSHADOWREQUEST']._serialized_end=497
+  _globals['_SETSHADOWRESPONSE']._serialized_start=499
+  _globals['_SETSHADOWRESPONSE']._serialized_end=518
+  _globals['_ROLLBACKREQUEST']._serialized_start=520
+  _globals['_ROLLBACKREQUEST']._serialized_end=551
+  _globals['_ROLLBACKRESPONSE']._serialized_start=553
+  _globals['_ROLLBACKRESPONSE']._serialized_end=606
+  _globals['_ADMINSERVICE']._serialized_start=609
+  _globals['_ADMINSERVICE']._serialized_end=1079
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,11 @@ class AdminServiceStub(object):
                 request_serializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetCanaryRequest.SerializeToString,
                 response_deserializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetCanaryResponse.FromString,
                 _registered_method=True)
+        self.SetShadow = channel.unary_unary(
+                '/classify.v1.AdminService/SetShadow',
+                request_serializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetShadowRequest.SerializeToString,
+                response_deserializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetShadowResponse.FromString,
+                _registered_method=True)
         self.RollBack = channel.unary_unary(
                 '/classify.v1.AdminService/RollBack',
                 request_serializer=proto_dot_classify_dot_v1_dot_admin__pb2.RollBackRequest.SerializeToString,
@@ -100,6 +105,15 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetShadow(self, request, context):
+        """Sends copies of a share of a model's requests to this version as well, after
+        they are answered and only while there is nothing else to compute. Nobody
+        waits for its answers: they are compared and counted in the metrics.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RollBack(self, request, context):
         """Ends a canary; without one, returns to the version before the default one.
         """
@@ -129,6 +143,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetCanary,
                     request_deserializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetCanaryRequest.FromString,
                     response_serializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetCanaryResponse.SerializeToString,
+            ),
+            'SetShadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShadow,
+                    request_deserializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetShadowRequest.FromString,
+                    response_serializer=proto_dot_classify_dot_v1_dot_admin__pb2.SetShadowResponse.SerializeToString,
             ),
             'RollBack': grpc.unary_unary_rpc_method_handler(
                     servicer.RollBack,
@@ -247,6 +266,33 @@ class AdminService(object):
             '/classify.v1.AdminService/SetCanary',
             proto_dot_classify_dot_v1_dot_admin__pb2.SetCanaryRequest.SerializeToString,
             proto_dot_classify_dot_v1_dot_admin__pb2.SetCanaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/classify.v1.AdminService/SetShadow',
+            proto_dot_classify_dot_v1_dot_admin__pb2.SetShadowRequest.SerializeToString,
+            proto_dot_classify_dot_v1_dot_admin__pb2.SetShadowResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,11 @@ class AdminServiceStub:
     """Points a version label at a READY version, from the next request on."""
     SetCanary: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetCanaryRequest, _admin_pb2.SetCanaryResponse]
     """Sends a share of the requests that name no version to this version."""
+    SetShadow: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetShadowRequest, _admin_pb2.SetShadowResponse]
+    """Sends copies of a share of a model's requests to this version as well, after
+    they are answered and only while there is nothing else to compute. Nobody
+    waits for its answers: they are compared and counted in the metrics.
+    """
     RollBack: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RollBackRequest, _admin_pb2.RollBackResponse]
     """Ends a canary; without one, returns to the version before the default one."""
 
@@ -71,6 +76,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Points a version label at a READY version, from the next request on."""
     SetCanary: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetCanaryRequest, _admin_pb2.SetCanaryResponse]  # type: ignore[assignment]
     """Sends a share of the requests that name no version to this version."""
+    SetShadow: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetShadowRequest, _admin_pb2.SetShadowResponse]  # type: ignore[assignment]
+    """Sends copies of a share of a model's requests to this version as well, after
+    they are answered and only while there is nothing else to compute. Nobody
+    waits for its answers: they are compared and counted in the metrics.
+    """
     RollBack: _aio.UnaryUnaryMultiCallable[_admin_pb2.RollBackRequest, _admin_pb2.RollBackResponse]  # type: ignore[assignment]
     """Ends a canary; without one, returns to the version before the default one."""
 
@@ -115,6 +125,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetCanaryResponse, _abc.Awaitable[_admin_pb2.SetCanaryResponse]]:
         """Sends a share of the requests that name no version to this version."""
+
+    @_abc_1.abstractmethod
+    def SetShadow(
+        self,
+        request: _admin_pb2.SetShadowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetShadowResponse, _abc.Awaitable[_admin_pb2.SetShadowResponse]]:
+        """Sends copies of a share of a model's requests to this version as well, after
+        they are answered and only while there is nothing else to compute. Nobody
+        waits for its answers: they are compared and counted in the metrics.
+        """
 
     @_abc_1.abstractmethod
     def RollBack(

@@ -18,9 +18,11 @@ from server.catalog.follow import Follower
 from server.catalog.loading import Loader
 from server.catalog.policy import VersionPolicy
 from server.catalog.servable import Classification, EngineOptions
+from server.catalog.shadow import Shadows
 from server.pipeline.cores import Allotment
 from server.pipeline.decode import DecodePool, RawPixels
 from server.pipeline.lanes import Lanes
+from server.pipeline.views import Quality
 from server.telemetry.metrics import Metrics
 from tests.artifacts import TINY_NAME, TINY_SIDE, coloured
 
@@ -53,6 +55,8 @@ class World:
     clock: Clock
     metrics: Metrics
     policy: VersionPolicy
+    shadows: Shadows
+    lanes: Lanes
 
     def states(self, name: str = TINY_NAME) -> dict[int, State]:
         return {number: entry.state for number, entry in self.catalog.versions(name).items()}
@@ -63,10 +67,17 @@ class World:
     async def classify(self, colour: str = "red", **selection: str) -> tuple[int, Classification]:
         """The version that answers, and its answer."""
         servable = self.catalog.servable(Selection(**selection))
-        data = coloured(colour).permute(1, 2, 0).contiguous().numpy().tobytes()
-        answer = await servable.classify(RawPixels(data, TINY_SIDE, TINY_SIDE, "image"), 3, 0.0)
+        source = pixels(colour)
+        answer = await servable.classify(source, 3, 0.0)
+        self.shadows.offer(servable, source, Quality.ONCE, answer)
         assert answer.predictions[0].label.id == colour
         return servable.manifest.version, answer
+
+
+def pixels(colour: str) -> RawPixels:
+    """An image that the tiny artifact takes for ``colour``."""
+    data = coloured(colour).permute(1, 2, 0).contiguous().numpy().tobytes()
+    return RawPixels(data, TINY_SIDE, TINY_SIDE, "image")
 
 
 Make = Callable[..., World]
@@ -112,6 +123,8 @@ async def world_of(tmp_path: Path) -> AsyncIterator[Make]:
                 clock,
                 metrics,
                 VersionPolicy(latest=1),
+                Shadows(catalog, decoder, options.lanes, metrics, most_copies=4),
+                options.lanes,
             )
         )
         return made[-1]
