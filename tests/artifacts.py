@@ -74,13 +74,20 @@ class TinyModel(nn.Module):
         return self.head(self.features(images))
 
 
-def write_tiny_files(folder: Path, *, name: str = TINY_NAME, **changes: object) -> Seal:
+def tiny_input() -> InputSpec:
+    """What the tiny artifact looks at."""
+    return InputSpec(height=TINY_SIDE, width=TINY_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def write_tiny_files(
+    folder: Path, *, name: str = TINY_NAME, module: nn.Module | None = None, **changes: object
+) -> Seal:
     """Write every file but the manifest; returns what makes the manifest.
 
     It fits ``ModelRepository.publish`` as its ``build``. ``changes`` replace fields of
-    the manifest.
+    the manifest, ``module`` the network.
     """
-    module = torchscript.script(TinyModel().eval())
+    module = torchscript.script((module or TinyModel()).eval())
     inputs = _golden_inputs()
     with torch.inference_mode():
         samples = GoldenSamples(inputs, module(inputs).clone())
@@ -119,9 +126,7 @@ def tiny_manifest(
         "version": version,
         "created": datetime(2025, 1, 1, tzinfo=UTC),
         "labels": tuple(Label(id=label, display_name=label.title()) for label in TINY_LABELS),
-        "input": InputSpec(
-            height=TINY_SIDE, width=TINY_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
-        ),
+        "input": tiny_input(),
         "network": "tiny",
         "parameters": 9,
         "metrics": Metrics(

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ class Server:
 
 
 @contextmanager
-def run_server(*flags: str, reads_log: bool = True) -> Iterator[Server]:
+def run_server(*flags: str, reads_log: bool = True, prefix: Sequence[str] = ()) -> Iterator[Server]:
     """Start ``python -m server`` with ``flags`` and wait until its log says it is ready.
 
     Its log is read on unless ``reads_log`` is false. No model is compiled unless ``flags`` say
-    so.
+    so. ``prefix`` is a command that ends by executing its arguments.
     """
-    command = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
+    command = [*prefix, sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
     command += ["--engine", "torchscript", *flags]
     environment = {key: value for key, value in os.environ.items() if "MENAGERIE_" not in key}
     environment["XDG_CACHE_HOME"] = CACHE.name

@@ -19,6 +19,7 @@ from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_
 from server.fronts.shared_folder import place, sweep
 from tests.artifacts import publish_tiny_artifact
 from tests.integration.conftest import Server, run_server
+from tests.load import watching
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -45,13 +46,7 @@ def request_of(cat: bytes) -> classify_pb2.ClassifyRequest:
 
 def processes(server: Server, role: str) -> list[int]:
     """The pids of the server's processes of a role."""
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if role in Path(f"/proc/{child}/cmdline").read_text().split("\0")
-    ]
+    return watching.processes(server.process.pid, role)
 
 
 def metrics_of(server: Server) -> list[str]:

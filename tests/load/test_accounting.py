@@ -1,41 +1,79 @@
-"""The short soak: ids sent are ids answered once and rightly; counters agree; nothing piles up.
-
-The long one: ``python -m tests.load.soak --minutes 120``.
-"""
+"""The short accounting; the long one: ``python -m tests.load.accounting --requests 200000``."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
-from tests.artifacts import publish_tiny_artifact
-from tests.integration.conftest import run_server
-from tests.load.traffic import Traffic
-from tests.load.watching import counted, holdings
+import pytest
 
-REQUESTS = 800
-ROUNDS = 2
+from tests.load.accounting import Plan, account, publish
+from tests.load.deployment import Life, reconcile
+from tests.load.ledger import Ledger, Photo
+from tests.load.photos import photos
+
+REQUESTS = 1000
 MAX_RSS_GROWTH_BYTES = 50 * 2**20
+RED = Photo(b"", "OK", {"red": 0.9, "green": 0.1})
 
 
 def test_every_request_is_answered_once(tmp_path: Path) -> None:
-    publish_tiny_artifact(tmp_path)
-    with run_server("--repository", str(tmp_path), "--lame-duck-s", "0") as server:
-        traffic = Traffic(server.grpc, seed=20)
-        asyncio.run(traffic.run(REQUESTS))
-        before = holdings(server.process.pid)
-        for _ in range(ROUNDS):
-            asyncio.run(traffic.run(REQUESTS))
-        after = holdings(server.process.pid)
-        counts = counted(server.metrics)
-    outcomes = traffic.ledger.outcomes
-    assert outcomes.total() >= REQUESTS * (ROUNDS + 1)
-    # What was given up may have been answered all the same, or never have arrived.
-    assert 0 <= counts["OK"] - outcomes["OK"] <= outcomes["GIVEN_UP"]
-    given_up = counts["INVALID_ARGUMENT"] - outcomes["INVALID_ARGUMENT"]
-    assert 0 <= given_up <= outcomes["GIVEN_UP"]
-    late = {"CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE"}
-    ended = {code for code, count in counts.items() if count}
-    assert ended <= {"OK", "INVALID_ARGUMENT", *late}
-    assert counts.total() <= outcomes.total()
-    assert after.rss_bytes - before.rss_bytes < MAX_RSS_GROWTH_BYTES
-    assert after.descriptors <= before.descriptors + 2
-    assert after.threads <= before.threads + 2
+    publish(tmp_path)
+    plan = Plan(REQUESTS, 1, ("slow_network", "cut_network", "stall"), 1)
+    result = asyncio.run(account(plan, tmp_path, photos(20), seed=20))
+    outcomes = result["outcomes"]
+    assert result["ids"] >= REQUESTS
+    assert outcomes.keys() >= {"OK", "INVALID_ARGUMENT", "GIVEN_UP", "LOST"}
+    assert outcomes["OK"] > REQUESTS / 2
+    first, last = result["held"]
+    assert last["rss_bytes"] - first["rss_bytes"] < MAX_RSS_GROWTH_BYTES
+    assert last["threads"] <= first["threads"] + 2
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    ledger = Ledger()
+    ledger.send("one", RED)
+    return ledger
+
+
+def test_a_second_answer_shows(ledger: Ledger) -> None:
+    ledger.answer("one", "OK", RED.scores)
+    with pytest.raises(AssertionError, match="answered twice"):
+        ledger.answer("one", "OK", RED.scores)
+
+
+def test_a_missing_answer_shows(ledger: Ledger) -> None:
+    with pytest.raises(AssertionError, match="1 requests have no answer"):
+        ledger.close()
+
+
+def test_anothers_answer_shows(ledger: Ledger) -> None:
+    with pytest.raises(AssertionError, match=r"red 0\.8 instead of 0\.9"):
+        ledger.answer("one", "OK", {"red": 0.8, "green": 0.2})
+
+
+def test_only_faults_may_lose_a_request(ledger: Ledger) -> None:
+    with ledger.fault():
+        ledger.send("two", RED)
+    ledger.send("three", RED)
+    ledger.answer("one", "UNAVAILABLE")
+    ledger.answer("two", "UNAVAILABLE")
+    with pytest.raises(AssertionError, match="UNAVAILABLE instead of OK"):
+        ledger.answer("three", "UNAVAILABLE")
+    assert ledger.outcomes == {"LOST": 2}
+
+
+@pytest.mark.parametrize(
+    ("life", "message"),
+    [
+        (Life("SIGTERM", Counter(OK=2), {"one": "OK"}), "OK"),  # its counter is wrong
+        (Life("SIGTERM", Counter(INTERNAL=1), {"one": "INTERNAL"}), "INTERNAL, told OK"),
+        (Life("SIGTERM", Counter(), {}), "not in the server's log"),
+        (Life("SIGTERM", Counter(OK=2), {"one": "OK", "two": "OK"}), "what nobody asked"),
+    ],
+    ids=["counter", "code", "log", "unasked"],
+)
+def test_a_server_that_tells_another_story_shows(ledger: Ledger, life: Life, message: str) -> None:
+    ledger.answer("one", "OK", RED.scores)
+    with pytest.raises(AssertionError, match=message):
+        reconcile(ledger, [life])

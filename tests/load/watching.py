@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _REQUESTS = re.compile(r"^menagerie_requests_total\{(.*)\} ([0-9.e+]+)", re.MULTILINE)
+_CAPTURED = re.compile(r'^menagerie_captured_total\{outcome="(\w+)"\} ([0-9.e+]+)', re.MULTILINE)
 _CODE = re.compile(r'code="([A-Z_]+)"')
 
 
@@ -33,11 +34,33 @@ def holdings(process_id: int) -> Holdings:
 
 def counted(metrics_address: str) -> Counter[str]:
     """Requests that the server counted, by code."""
-    with urllib.request.urlopen(f"http://{metrics_address}/metrics", timeout=30) as page:
-        text = page.read().decode()
     counts: Counter[str] = Counter()
-    for labels, value in _REQUESTS.findall(text):
+    for labels, value in _REQUESTS.findall(_metrics(metrics_address)):
         code = _CODE.search(labels)
         assert code is not None
         counts[code[1]] += int(float(value))
     return counts
+
+
+def captured(metrics_address: str) -> Counter[str]:
+    """Photos that the server would have kept, by what came of it."""
+    found = _CAPTURED.findall(_metrics(metrics_address))
+    return Counter({outcome: int(float(value)) for outcome, value in found})
+
+
+def _metrics(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as page:
+        return str(page.read().decode())
+
+
+def processes(parent_id: int, role: str) -> list[int]:
+    """The ids of a server's processes of a role: "front" or "engine"."""
+    children = Path(f"/proc/{parent_id}/task/{parent_id}/children").read_text().split()
+    return [int(child) for child in children if role in _arguments(child)]
+
+
+def _arguments(process_id: str) -> list[str]:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_text().split("\0")
+    except OSError:  # it has just ended
+        return []
