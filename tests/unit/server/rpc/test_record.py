@@ -32,7 +32,9 @@ def read(folder: Path) -> list[record_pb2.RecordedRequest]:
     found = []
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
-            while (one := proto.parse_length_prefixed(record_pb2.RecordedRequest, file)) is not None:
+            while (
+                one := proto.parse_length_prefixed(record_pb2.RecordedRequest, file)
+            ) is not None:
                 found.append(one)
     return found
 
