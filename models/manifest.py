@@ -49,7 +49,12 @@ class ResizeRule(StrEnum):
 
 
 class Label(_Frozen):
-    """One thing the model can answer; its index is its position in the list."""
+    """One thing the model can answer; its index is its position in the list.
+
+    Attributes:
+        id: Stable, for programs, for example "cat".
+        display_name: For people, for example "Cat".
+    """
 
     id: str = Field(min_length=1, max_length=128)
     display_name: str = Field(min_length=1, max_length=128)
@@ -67,6 +72,15 @@ class InputSpec(_Frozen):
 
     ``mean`` and ``std`` (of values scaled to 0..1) are inside the module already;
     they stand here for people and for checks.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels; as many.
+        resize_rule: How a photograph becomes that size.
+        crop_fraction: Side of the central square as a share of the short side.
+        mean: Of each channel of the training images, values scaled to 0..1.
+        std: Standard deviation of each, likewise.
+        colour: Order of the channels.
     """
 
     height: int = Field(ge=8, le=4096)
@@ -223,7 +237,12 @@ class Reference(_Frozen):
 
 
 class FileEntry(_Frozen):
-    """One file of the artifact."""
+    """One file of the artifact.
+
+    Attributes:
+        sha256: In hexadecimal.
+        size_bytes: Its length.
+    """
 
     sha256: str = Field(pattern=_SHA256_PATTERN)
     size_bytes: int = Field(ge=0)

@@ -64,10 +64,3 @@ def test_the_commands(server: Server, place: Path, document: str) -> None:
     assert shown
     for command in shown:
         run(place, server, *shlex.split(command)[1:])
-
-
-def test_links_between_the_documents_lead_somewhere() -> None:
-    for document in (*DOCS.rglob("*.md"), ROOT / "README.md"):
-        for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
-            if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
