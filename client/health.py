@@ -13,7 +13,12 @@ from client.status import from_rpc_error
 
 # What a Menagerie server answers for; "" is the server as a whole.
 OVERALL = ""
-SERVICES = ("classify.v1.ClassifyService", "classify.v1.ModelService")
+SERVICES = (
+    "classify.v1.ClassifyService",
+    "classify.v1.FeedbackService",
+    "classify.v1.ModelService",
+    "inference.GRPCInferenceService",
+)
 
 # The reason of the error when waiting was in vain.
 NOT_SERVING = "NOT_SERVING"

@@ -151,6 +151,7 @@ class _Engine:
         catalog: The models.
         answers: What they give.
         memory: Of those answers.
+        metrics: Of all.
         takeovers: Of compiled engines from TorchScript, if there are to be any.
     """
 
@@ -158,6 +159,7 @@ class _Engine:
     catalog: Catalog
     answers: CatalogAnswers
     memory: AnswerMemory
+    metrics: Metrics
     takeovers: TakeOvers | None
 
     def admin(self) -> Handlers:
@@ -173,7 +175,9 @@ class _Engine:
         return Handlers(
             models.ModelServicer(self.catalog).handlers(),
             FeedbackServicer(self.memory).handlers(),
-            InferenceModelServicer(self.catalog, self.models.settings.max_batch_items).handlers(),
+            InferenceModelServicer(
+                self.catalog, self.metrics, self.models.settings.max_batch_items
+            ).handlers(),
         )
 
 
@@ -207,7 +211,7 @@ def _engine(
         memory,
         provided.shadows,
     )
-    return _Engine(provided, catalog, answers, memory, takeovers)
+    return _Engine(provided, catalog, answers, memory, metrics, takeovers)
 
 
 def _pipeline(settings: Settings, tuning: TuningStore | None) -> tuple[DecodePool, EngineOptions]:

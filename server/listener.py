@@ -20,7 +20,7 @@ from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_SERVICES = (classify.SERVICE, models.SERVICE, feedback.SERVICE, oip.SERVICE)
+SERVICES = (classify.SERVICE, models.SERVICE, feedback.SERVICE, oip.SERVICE)
 
 
 class StartError(Exception):
@@ -60,12 +60,12 @@ class Listener:
         classifier = classify.ClassifyServicer(
             answers, settings.max_batch_items, settings.stream_window, self._draining
         )
-        self.health = health.HealthServicer(_SERVICES)
+        self.health = health.HealthServicer(SERVICES)
         infer = oip.InferServicer(answers, settings.max_batch_items)
         self._server.add_generic_rpc_handlers((classifier.handlers(), infer.handlers(), others))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         if settings.reflection:
-            names = (*_SERVICES, health.SERVICE, reflection.SERVICE_NAME)
+            names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         self.address = f"{settings.host}:{self._bind(f'{settings.host}:{port}')}"
 

@@ -122,10 +122,12 @@ class Api:
 
     async def health(self, _request: Request) -> Response:
         """Tell whether the gRPC server takes requests; 503 if it does not."""
-        statuses = {service: await self._client.health(service) for service in (OVERALL, *SERVICES)}
+        services = (OVERALL, *SERVICES)
+        found = await asyncio.gather(*(self._client.health(service) for service in services))
+        statuses = dict(zip(services, found, strict=True))
         serving = is_serving(statuses)
-        found = health_object(self._client.address, statuses, serving=serving)
-        return JSONResponse(found, 200 if serving else 503)
+        told = health_object(self._client.address, statuses, serving=serving)
+        return JSONResponse(told, 200 if serving else 503)
 
     async def ready(self, request: Request) -> Response:
         """Tell the same to whoever routes traffic, without a body to parse."""

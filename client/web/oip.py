@@ -44,6 +44,7 @@ class InferenceApi:
                 ("", self.metadata, "GET"),
                 ("/ready", self.model_ready, "GET"),
                 ("/config", self.config, "GET"),
+                ("/stats", self.statistics, "GET"),
                 ("/infer", self.infer, "POST"),
             )
         ]
@@ -51,6 +52,7 @@ class InferenceApi:
             Route("/v2", self.server),
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
+            Route("/v2/models/stats", self.statistics),  # before a model of this name
             *of_models,
             Route("/v2/repository/index", self.index, methods=["POST"]),
             Route("/v2/repository/models/{model}/load", self.load, methods=["POST"]),
@@ -97,6 +99,13 @@ class InferenceApi:
         asked = inference_pb2.ModelConfigRequest(name=name, version=version)
         answer = await self._client.call(self._client.inference.ModelConfig, asked)
         return JSONResponse(plain(answer.config))
+
+    async def statistics(self, request: Request) -> Response:
+        """Say what has been asked of a model, or of all, and what it took."""
+        name, version = request.path_params.get("model", ""), request.path_params.get("version", "")
+        asked = inference_pb2.ModelStatisticsRequest(name=name, version=version)
+        answer = await self._client.call(self._client.inference.ModelStatistics, asked)
+        return JSONResponse(plain(answer))
 
     async def infer(self, request: Request) -> Response:
         """Classify images."""

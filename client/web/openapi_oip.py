@@ -38,8 +38,12 @@ def inference_paths() -> dict[str, Json]:
                 "get": _get("200 while the model takes requests, else 503.", "OipState", named)
             },
             f"{path}/config": {"get": _get("The same in Triton's words.", "OipConfig", named)},
+            f"{path}/stats": {
+                "get": _get("Say what it was asked and what it took.", "OipStats", named)
+            },
             f"{path}/infer": {"post": _infer(path, named)},
         }
+    paths["/v2/models/stats"] = {"get": _get("The same of all models.", "OipStats")}
     repository = "/v2/repository/models/{model}"
     named = _path_parameters(repository)
     paths["/v2/repository/index"] = {
@@ -75,6 +79,7 @@ def inference_schemas() -> dict[str, Json]:
             outputs=array_of(described),
         ),
         "OipConfig": {"type": "object"},
+        "OipStats": object_of(model_stats=array_of({"type": "object"})),
         "OipRequest": object_of(
             id=_TEXT,
             parameters=_PARAMETERS,

@@ -3,7 +3,8 @@
 isort:skip_file
 The Open Inference Protocol, version 2, as KServe publishes it
 (kserve/open-inference-protocol), with those of Triton's extensions that an
-image classifier has an answer to (model configuration, model repository). Names and numbers are the protocol's; the comments say what they
+image classifier has an answer to (model configuration, model repository,
+statistics). Names and numbers are the protocol's; the comments say what they
 mean here. docs/reference/oip.md has a row for each.
 """
 
@@ -51,6 +52,8 @@ class GRPCInferenceServiceStub:
     """Classifies images."""
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]
     """What a model takes and gives, in Triton's words. Triton's extension."""
+    ModelStatistics: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]
+    """What has been asked of models, and what it took. Triton's extension."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]
     """What is known of the repository. Triton's extension."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]
@@ -79,6 +82,8 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     """Classifies images."""
     ModelConfig: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
     """What a model takes and gives, in Triton's words. Triton's extension."""
+    ModelStatistics: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
+    """What has been asked of models, and what it took. Triton's extension."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
     """What is known of the repository. Triton's extension."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
@@ -146,6 +151,14 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelConfigResponse, _abc.Awaitable[_inference_pb2.ModelConfigResponse]]:
         """What a model takes and gives, in Triton's words. Triton's extension."""
+
+    @_abc_1.abstractmethod
+    def ModelStatistics(
+        self,
+        request: _inference_pb2.ModelStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]:
+        """What has been asked of models, and what it took. Triton's extension."""
 
     @_abc_1.abstractmethod
     def RepositoryIndex(

@@ -15,6 +15,7 @@ from models.artifact import Artifact
 from models.class_activation import CamMethod
 from models.manifest import Label, PredictionSets
 from models.overlay import overlay_png
+from server.catalog.tally import BatchTally
 from server.catalog.watch import Watch
 from server.errors import DeadlineExpiredError, InvalidRequestError, QueueFullError
 from server.pipeline.admission import QueuePolicy
@@ -182,6 +183,7 @@ class Servable:
         dtype: Of the body, as torch names it.
         engine: What computes its batches.
         drained: Whether it has answered its last image.
+        tally: Of its batches.
 
     Create it in the event loop; :meth:`load` does the heavy work elsewhere.
     """
@@ -200,6 +202,7 @@ class Servable:
         self.engine = engine
         self._options = options
         self.drained = False
+        self.tally = BatchTally()
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -262,6 +265,11 @@ class Servable:
         self.engine.take_over(engine, gains)
         self._engine_info.labels(*model, self.engine.name).set(1)
         self._batcher.limit_batches(_largest_batch(self.engine.cost, self._options))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._options.device
 
     @property
     def depth(self) -> int:
@@ -469,6 +477,7 @@ class Servable:
         )
 
     def _record(self, batch: BatchRecord) -> None:
+        self.tally.add(batch.size, batch.run_s)
         self._batch_size.observe(batch.size)
         self._engine_seconds.observe(batch.run_s)
         self._image_engine_seconds.inc(batch.run_s * batch.size)

@@ -125,7 +125,7 @@ class CatalogAnswers:
                 translate.selection(request.model, request.routing_key)
             )
             labels = (servable.manifest.name, str(servable.manifest.version))
-            answer = await self._classify_within(servable, request, caller, source)
+            answer = await self._classify_within(servable, method, request, caller, source)
             total_s = time.perf_counter() - started
             outcome = translate.response(
                 request_id, servable.manifest, servable.digest, answer, total_s
@@ -150,6 +150,7 @@ class CatalogAnswers:
     async def _classify_within(
         self,
         servable: Servable,
+        method: str,
         request: classify_pb2.ClassifyRequest,
         caller: Caller,
         source: ImageSource | None,
@@ -168,7 +169,7 @@ class CatalogAnswers:
                     quality = translate.quality(request)
                     answer = await servable.classify(
                         source,
-                        translate.top_k(request),
+                        translate.top_k(request, method),
                         translate.min_score(request),
                         explain=translate.explain_wish(request),
                         coverage=translate.coverage(request),

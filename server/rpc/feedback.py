@@ -23,6 +23,7 @@ SERVICE = "classify.v1.FeedbackService"
 _LONGEST_LABEL = 128
 _LONGEST_COMMENT = 1000
 _IMAGE_MEMORY_BYTES = 64 * 2**20
+_MOST_LABELS = 100
 
 
 @dataclass
@@ -99,10 +100,12 @@ class AnswerMemory:
         return found
 
     def _remember(self, response: classify_pb2.ClassifyResponse, image: bytes) -> None:
-        if response.HasField("explanation"):  # maps and pictures are large, and not spoken of
+        if response.HasField("explanation") or len(response.predictions) > _MOST_LABELS:
+            # Maps, pictures and thousands of labels are large, and not spoken of.
             whole, response = response, classify_pb2.ClassifyResponse()
             response.CopyFrom(whole)
             response.ClearField("explanation")
+            del response.predictions[_MOST_LABELS:]
         self._forget(response.request_id)
         self._memory[response.request_id] = _Remembered(response, image)
         self._image_bytes += len(image)

@@ -7,7 +7,8 @@ from __future__ import annotations  # grpc's handler types are generic in their 
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,17 @@ from server.errors import InvalidRequestError, ModelChangedError, NotReadyError
 from server.rpc.admin import model_name, version_of
 from server.rpc.answers import Answers
 from server.rpc.calls import Context, caller_of, end_with, unary
-from server.rpc.oip_tensors import INPUT, OUTPUTS, Predictions, add_output, images_of
-from server.rpc.translate import DEFAULT_TOP_K, MAX_TOP_K
+from server.rpc.oip_statistics import Statistics
+from server.rpc.oip_tensors import INPUT, OUTPUTS, SCORES, Predictions, add_output, images_of
+from server.rpc.translate import ALL_LABELS, DEFAULT_TOP_K, INFER_METHOD, MAX_TOP_K
 
 if TYPE_CHECKING:
     from server.catalog.control import Control
+    from server.telemetry.metrics import Metrics
 
 SERVICE = "inference.GRPCInferenceService"
 _PLATFORM = "pytorch_torchscript"
-_EXTENSIONS = ("classification", "model_configuration", "model_repository")
+_EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
 _STATES = {
     State.LOADING: "LOADING",
     State.READY: "READY",
@@ -53,17 +56,19 @@ class InferServicer:
 
     def handlers(self) -> grpc.GenericRpcHandler[bytes, Message]:
         """The method, for ``server.add_generic_rpc_handlers``."""
-        methods = {"ModelInfer": unary(inference_pb2.ModelInferRequest, self._infer)}
+        methods = {INFER_METHOD: unary(inference_pb2.ModelInferRequest, self._infer)}
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _infer(
         self, request: inference_pb2.ModelInferRequest, context: Context
     ) -> inference_pb2.ModelInferResponse:
         top_k = _number(request.parameters, "top_k", DEFAULT_TOP_K)
+        wanted = _wanted(request)
         caller = caller_of(context)
-        requests = _requests(request, images_of(request, self._max_images))
+        most = max(each.labels(top_k) for each in wanted)
+        requests = _requests(request, images_of(request, self._max_images), most)
         served = await asyncio.gather(
-            *(self._answers.serve("ModelInfer", each, caller) for each in requests)
+            *(self._answers.serve(INFER_METHOD, each, caller) for each in requests)
         )
         responses: list[classify_pb2.ClassifyResponse] = []
         for place, each in enumerate(served):
@@ -74,7 +79,7 @@ class InferServicer:
                 responses.append(each.outcome)
         if len({(each.model_name, each.model_version) for each in responses}) != 1:
             raise ModelChangedError("the model changed while the request was answered")
-        return _response(request, responses, top_k)
+        return _response(request, responses, wanted, top_k)
 
 
 class InferenceModelServicer:
@@ -82,11 +87,13 @@ class InferenceModelServicer:
 
     Args:
         catalog: The models.
+        metrics: The server's metrics.
         max_images: Most images in one request.
     """
 
-    def __init__(self, catalog: Catalog, max_images: int) -> None:
+    def __init__(self, catalog: Catalog, metrics: Metrics, max_images: int) -> None:
         self._catalog = catalog
+        self._metrics = metrics
         self._max_images = max_images
 
     def handlers(self) -> grpc.GenericRpcHandler[bytes, Message]:
@@ -98,6 +105,7 @@ class InferenceModelServicer:
             "ServerMetadata": unary(inference_pb2.ServerMetadataRequest, self._server),
             "ModelMetadata": unary(inference_pb2.ModelMetadataRequest, self._metadata),
             "ModelConfig": unary(inference_pb2.ModelConfigRequest, self._config),
+            "ModelStatistics": unary(inference_pb2.ModelStatisticsRequest, self._statistics),
             "RepositoryIndex": unary(inference_pb2.RepositoryIndexRequest, self._index),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -136,7 +144,7 @@ class InferenceModelServicer:
             versions=[str(number) for number in self._catalog.ready(entry.name)],
             platform=_PLATFORM,
             inputs=[tensor(name=INPUT, datatype="UINT8", shape=[-1, *side, 3])],
-            outputs=[tensor(name=OUTPUTS[0], datatype="FP32", shape=[-1, classes])],
+            outputs=[tensor(name=SCORES, datatype="FP32", shape=[-1, classes])],
         )
 
     async def _config(
@@ -151,7 +159,7 @@ class InferenceModelServicer:
             dims=[*side, 3],
         )
         given = inference_pb2.ModelOutput(
-            name=OUTPUTS[0], data_type=inference_pb2.TYPE_FP32, dims=[classes]
+            name=SCORES, data_type=inference_pb2.TYPE_FP32, dims=[classes]
         )
         config = inference_pb2.ModelConfig(
             name=entry.name,
@@ -162,6 +170,22 @@ class InferenceModelServicer:
             output=[given],
         )
         return inference_pb2.ModelConfigResponse(config=config)
+
+    async def _statistics(
+        self, request: inference_pb2.ModelStatisticsRequest, _context: Context
+    ) -> inference_pb2.ModelStatisticsResponse:
+        entries = self._catalog.entries()
+        if request.name or request.version:
+            found = self._catalog.resolve(Selection(request.name, request.version))
+            entries = [entry for entry in entries if entry.name == found.name]
+            if request.version:
+                entries = [found]
+        statistics = Statistics(self._metrics)
+        return inference_pb2.ModelStatisticsResponse(
+            model_stats=[
+                statistics.of(entry, entry.servable) for entry in entries if entry.servable
+            ]
+        )
 
     async def _index(
         self, request: inference_pb2.RepositoryIndexRequest, _context: Context
@@ -222,8 +246,44 @@ class InferenceAdminServicer:
         return inference_pb2.RepositoryModelUnloadResponse()
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """An output that is wanted.
+
+    Attributes:
+        name: Its name.
+        classification: How many "score:index:label" strings instead of what it is; 0: none.
+    """
+
+    name: str
+    classification: int = 0
+
+    def labels(self, top_k: int) -> int:
+        """How many labels it takes."""
+        if self.classification:
+            return self.classification
+        return ALL_LABELS if self.name == SCORES else top_k
+
+
+def _wanted(request: inference_pb2.ModelInferRequest) -> list[_Wanted]:
+    """The outputs that a request names, or all.
+
+    Raises:
+        InvalidRequestError: There is none such.
+    """
+    wanted = [
+        _Wanted(output.name, _number(output.parameters, "classification", 0))
+        for output in request.outputs
+    ]
+    for output in wanted:
+        if output.name not in OUTPUTS:
+            names = ", ".join(OUTPUTS)
+            raise InvalidRequestError("outputs", f"must be of {names}: {output.name[:64]!a}")
+    return wanted or [_Wanted(name) for name in OUTPUTS]
+
+
 def _requests(
-    request: inference_pb2.ModelInferRequest, images: list[classify_pb2.Image]
+    request: inference_pb2.ModelInferRequest, images: list[classify_pb2.Image], top_k: int
 ) -> list[classify_pb2.ClassifyRequest]:
     spec = common_pb2.ModelSpec(name=request.model_name)
     if request.model_version:
@@ -233,7 +293,7 @@ def _requests(
     # One key for all: they are to meet the same version.
     key = request.parameters["routing_key"].string_param or uuid.uuid4().hex
     return [
-        classify_pb2.ClassifyRequest(model=spec, image=image, top_k=MAX_TOP_K, routing_key=key)
+        classify_pb2.ClassifyRequest(model=spec, image=image, top_k=top_k, routing_key=key)
         for image in images
     ]
 
@@ -241,6 +301,7 @@ def _requests(
 def _response(
     request: inference_pb2.ModelInferRequest,
     responses: list[classify_pb2.ClassifyResponse],
+    wanted: Sequence[_Wanted],
     top_k: int,
 ) -> inference_pb2.ModelInferResponse:
     response = inference_pb2.ModelInferResponse(
@@ -250,11 +311,8 @@ def _response(
     )
     answers: list[Predictions] = [each.predictions for each in responses]
     raw = bool(request.raw_input_contents)
-    wanted = [
-        (output.name, _number(output.parameters, "classification", 0)) for output in request.outputs
-    ]
-    for name, classification in wanted or [(name, 0) for name in OUTPUTS]:
-        add_output(response, name, answers, top_k, classification, raw=raw)
+    for output in wanted:
+        add_output(response, output.name, answers, top_k, output.classification, raw=raw)
     return response
 
 

@@ -16,7 +16,8 @@ from proto.inference import inference_pb2
 from server.errors import InvalidRequestError
 
 INPUT = "image"
-OUTPUTS = ("scores", "class_ids", "labels", "top_scores")
+SCORES = "scores"
+OUTPUTS = (SCORES, "class_ids", "labels", "top_scores")
 _FIELD = "inputs[0]"
 _CHANNELS = 3
 _LENGTH = struct.Struct("<I")
@@ -64,16 +65,11 @@ def add_output(
     Args:
         response: To add it to.
         name: One of OUTPUTS.
-        answers: The predictions of each image, best first, all classes.
+        answers: The predictions of each image, best first; for "scores" all classes.
         top_k: Of how many labels the outputs but "scores" are.
         classification: How many "score:index:label" strings to give instead; 0: none.
         raw: Whether contents are to be raw.
-
-    Raises:
-        InvalidRequestError: There is no such output.
     """
-    if name not in OUTPUTS:
-        raise InvalidRequestError("outputs", f"must be of {', '.join(OUTPUTS)}: {name[:64]!a}")
     best = [row[: classification or top_k] for row in answers]
     datatype, values = ("BYTES", _strings(best)) if classification else _values(name, best, answers)
     tensor = response.outputs.add(name=name, datatype=datatype)

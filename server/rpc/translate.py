@@ -23,7 +23,10 @@ from server.pipeline.views import Quality
 
 DEFAULT_TOP_K = 5
 MAX_TOP_K = 1000
+ALL_LABELS = 2**31 - 1  # what a tensor of scores takes, however many there are
 MAX_ROUTING_KEY_BYTES = 256
+
+INFER_METHOD = "ModelInfer"
 
 PRIORITIES = {
     classify_pb2.PRIORITY_INTERACTIVE: 0,
@@ -83,15 +86,16 @@ def image_source(image: classify_pb2.Image) -> ImageSource:
     raise InvalidRequestError("image", "is missing: set encoded or raw")
 
 
-def top_k(request: classify_pb2.ClassifyRequest) -> int:
-    """How many labels are wanted.
+def top_k(request: classify_pb2.ClassifyRequest, method: str) -> int:
+    """How many labels are wanted; of a method that asks for tensors, all may be.
 
     Raises:
         InvalidRequestError: Out of range.
     """
     if not request.HasField("top_k"):
         return DEFAULT_TOP_K
-    if not 1 <= request.top_k <= MAX_TOP_K:
+    most = ALL_LABELS if method == INFER_METHOD else MAX_TOP_K
+    if not 1 <= request.top_k <= most:
         raise InvalidRequestError("top_k", f"must be from 1 to {MAX_TOP_K}, not {request.top_k}")
     return request.top_k
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from server.telemetry.host import GpuCollector
 from server.telemetry.metrics import Metrics, QueueDepths
+from server.telemetry.samples import ByLabels, samples
 
 _MICROSECONDS = 1e6
 _FAILURES = {
@@ -28,8 +29,6 @@ _GPU = {
     "menagerie_gpu_memory_used_bytes": "nv_gpu_memory_used_bytes",
     "menagerie_gpu_power_watts": "nv_gpu_power_usage",
 }
-
-ByModel = dict[tuple[str, ...], float]
 
 
 class TritonCollector(Collector):
@@ -54,25 +53,25 @@ class TritonCollector(Collector):
         ok, failed = self._requests()
         yield _counter("request_success", "Requests answered.", ok)
         yield _counter("request_failure", "Requests not answered.", failed, "reason")
-        images = _samples(metrics.batch_size, "_sum")
+        images = samples(metrics.batch_size, "_sum")
         yield _counter("count", "Images classified.", images)
-        executions = _samples(metrics.batch_size, "_count")
+        executions = samples(metrics.batch_size, "_count")
         yield _counter("exec_count", "Batches executed.", executions)
         for name, meaning, seconds in (
             ("request_duration_us", "Handling requests.", metrics.request_seconds),
             ("queue_duration_us", "Waiting for the engine.", metrics.queue_seconds),
             ("compute_input_duration_us", "Decoding.", metrics.decode_seconds),
         ):
-            yield _counter(name, meaning, _microseconds(_samples(seconds, "_sum")))
-        engine = _samples(metrics.image_engine_seconds, "_total")
+            yield _counter(name, meaning, _microseconds(samples(seconds, "_sum")))
+        engine = samples(metrics.image_engine_seconds, "_total")
         yield _counter("compute_infer_duration_us", "In the engine.", _microseconds(engine))
         yield self._pending()
         yield from self._of_gpus()
 
-    def _requests(self) -> tuple[ByModel, ByModel]:
-        ok: ByModel = defaultdict(float)
-        failed: ByModel = defaultdict(float)
-        for (_, model, version, code), count in _samples(self._metrics.requests, "_total").items():
+    def _requests(self) -> tuple[ByLabels, ByLabels]:
+        ok: ByLabels = defaultdict(float)
+        failed: ByLabels = defaultdict(float)
+        for (_, model, version, code), count in samples(self._metrics.requests, "_total").items():
             if code == "OK":
                 ok[model, version] += count
             else:
@@ -101,21 +100,11 @@ class TritonCollector(Collector):
                 yield family
 
 
-def _samples(source: Collector, suffix: str) -> ByModel:
-    """Values of a metric's samples that end in ``suffix``, by their labels in order."""
-    return {
-        tuple(sample.labels.values()): sample.value
-        for metric in source.collect()
-        for sample in metric.samples
-        if sample.name.endswith(suffix)
-    }
-
-
-def _microseconds(seconds: ByModel) -> ByModel:
+def _microseconds(seconds: ByLabels) -> ByLabels:
     return {labels: value * _MICROSECONDS for labels, value in seconds.items()}
 
 
-def _counter(name: str, meaning: str, values: ByModel, *more: str) -> Metric:
+def _counter(name: str, meaning: str, values: ByLabels, *more: str) -> Metric:
     # Triton's counters have no _total; CounterMetricFamily would append it.
     family = Metric(f"nv_inference_{name}", meaning, "unknown")
     for labels, value in values.items():

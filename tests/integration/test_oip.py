@@ -33,6 +33,9 @@ def test_tritons_image_classification_flow(server: Server) -> None:
     assert len(report["batch"]) == 3
     assert report["unknown"] == "StatusCode.NOT_FOUND"
     assert set(report["index"]) == {"READY"}
+    (statistics,) = report["statistics"]
+    assert statistics["version"] == VERSION
+    assert int(statistics["inference_count"]) >= 8
 
 
 @pytest.mark.skipif(
@@ -54,6 +57,8 @@ def test_the_same_over_http(server: Server) -> None:
     assert report["later"][0][0] == "cat"
     assert (report["version"], report["id"]) == (VERSION, "7")
     assert set(report["index"]) == {"READY"}
+    (statistics,) = report["statistics"]
+    assert statistics["inference_stats"]["success"]["count"] == statistics["inference_count"]
     unknown, two, load = report["errors"]
     assert (unknown[0], two[0], load[0]) == ("404", "400", "501")
     assert "names no model" in unknown[1]

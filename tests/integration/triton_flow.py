@@ -51,6 +51,7 @@ def main(address: str, photo: str) -> None:
         "class_ids": everything.as_numpy("class_ids").tolist(),
         "top_scores": everything.as_numpy("top_scores").tolist(),
         "version": everything.get_response().model_version,
+        "statistics": client.get_inference_statistics("cats-vs-dogs", as_json=True)["model_stats"],
         "index": [model.state for model in client.get_model_repository_index().models],
     }
     try:

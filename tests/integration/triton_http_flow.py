@@ -61,6 +61,7 @@ def main(address: str, photo: str) -> None:
         "later": later.as_numpy("labels").tolist(),
         "version": everything.get_response()["model_version"],
         "id": infer(pixels, "UINT8").get_response()["id"],
+        "statistics": client.get_inference_statistics("cats-vs-dogs")["model_stats"],
         "index": [model["state"] for model in client.get_model_repository_index()],
         "errors": [
             refused(lambda: client.infer("nothing", [encoded])),

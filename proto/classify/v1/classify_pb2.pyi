@@ -588,7 +588,7 @@ class GetAnswerResponse(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def response(self) -> Global___ClassifyResponse:
-        """The answer, as it was given."""
+        """The answer, as it was given but for what GetAnswer leaves out."""
 
     def __init__(
         self,

@@ -284,7 +284,8 @@ class FeedbackServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetAnswer(self, request, context):
-        """Returns an answer again, without its explanation.
+        """Returns an answer again, without its explanation and with its best 100 labels
+        at most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

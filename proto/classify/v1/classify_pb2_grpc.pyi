@@ -141,7 +141,9 @@ class FeedbackServiceStub:
     answer.
     """
     GetAnswer: _grpc.UnaryUnaryMultiCallable[_classify_pb2.GetAnswerRequest, _classify_pb2.GetAnswerResponse]
-    """Returns an answer again, without its explanation."""
+    """Returns an answer again, without its explanation and with its best 100 labels
+    at most.
+    """
 
 @_typing.type_check_only
 class FeedbackServiceAsyncStub(FeedbackServiceStub):
@@ -153,7 +155,9 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     answer.
     """
     GetAnswer: _aio.UnaryUnaryMultiCallable[_classify_pb2.GetAnswerRequest, _classify_pb2.GetAnswerResponse]  # type: ignore[assignment]
-    """Returns an answer again, without its explanation."""
+    """Returns an answer again, without its explanation and with its best 100 labels
+    at most.
+    """
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """Speaks of answers that were given. The server remembers the last ones only."""
@@ -174,6 +178,8 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classify_pb2.GetAnswerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classify_pb2.GetAnswerResponse, _abc.Awaitable[_classify_pb2.GetAnswerResponse]]:
-        """Returns an answer again, without its explanation."""
+        """Returns an answer again, without its explanation and with its best 100 labels
+        at most.
+        """
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

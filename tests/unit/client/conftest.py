@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from client import Client
 from client.__main__ import app
+from client.health import OVERALL, SERVICES
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
 
 
@@ -99,7 +100,7 @@ class ScriptedServer(
 
     def set_serving(self, serving=True):
         status = health_pb2.HealthCheckResponse
-        for service in ("", "classify.v1.ClassifyService", "classify.v1.ModelService"):
+        for service in (OVERALL, *SERVICES):
             self.health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     def Classify(self, request, context):

@@ -3,6 +3,7 @@ import json
 import pytest
 from grpc_health.v1 import health_pb2
 
+from client.health import SERVICES
 from proto.classify.v1 import model_pb2
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -76,18 +77,14 @@ def test_a_healthy_server(server, cli):
     assert result.code == 0
     assert [line.split() for line in result.out.splitlines()[2:]] == [
         ["(server)", "SERVING"],
-        ["classify.v1.ClassifyService", "SERVING"],
-        ["classify.v1.ModelService", "SERVING"],
+        *([service, "SERVING"] for service in SERVICES),
     ]
     report = json.loads(cli("health", "--json", "--server", server.address).out)
     assert report == {
         "server": server.address,
         "serving": True,
         "status": "SERVING",
-        "services": {
-            "classify.v1.ClassifyService": "SERVING",
-            "classify.v1.ModelService": "SERVING",
-        },
+        "services": dict.fromkeys(SERVICES, "SERVING"),
     }
 
 
