@@ -37,7 +37,7 @@ def from_rpc_error(error: grpc.RpcError, address: str, timeout_s: float | None) 
     UNAVAILABLE and DEADLINE_EXCEEDED without details come from gRPC itself, not from a
     Menagerie server: they are told with the address and the time waited, in seconds.
     """
-    status = _status_details(error)
+    status = status_details(error)
     if status is not None:
         return from_status(status)
     message = error.details() or "the server gave no message"
@@ -77,7 +77,8 @@ def _cause(message: str) -> str:
     return _ERRNO.sub("", cause) or "no cause given"
 
 
-def _status_details(error: grpc.RpcError) -> status_pb2.Status | None:
+def status_details(error: grpc.RpcError) -> status_pb2.Status | None:
+    """Return the google.rpc.Status that a Menagerie server sent with an error; None: none."""
     try:
         # Every error that gRPC raises for a call is also that call, or looks like it.
         status: status_pb2.Status | None = rpc_status.from_call(cast(grpc.Call, error))

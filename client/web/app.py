@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -65,6 +66,7 @@ def create_app(
         routes=[
             *Api(client).routes(),
             *InferenceApi(client, admin).routes(),
+            *_grpc_web(client),
             Route("/", page),
             Route("/docs", docs),
             Route("/examples", listed),
@@ -88,6 +90,15 @@ def create_app(
         },
         lifespan=lifespan,
     )
+
+
+def _grpc_web(client: Upstream) -> list[Mount]:
+    """Return the routes of gRPC-Web, where its extra is installed."""
+    if find_spec("connectrpc") is None:
+        return []
+    from client.web.grpc_web import grpc_web_routes  # noqa: PLC0415 (an extra)
+
+    return grpc_web_routes(client)
 
 
 class _Revalidated(StaticFiles):

@@ -5,6 +5,8 @@ The gateway passes that protocol on as it is, so messages are not made into resu
 
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import Message
+
 from client.aio import AsyncClient, RequestT, ResponseT
 from proto.inference import inference_pb2_grpc
 
@@ -30,3 +32,25 @@ class Upstream(AsyncClient):
             ClassifyError: The server refused or failed the call.
         """
         return await self._call(method, request, None)
+
+    async def pass_on(
+        self, path: str, request: Message, answer: type[Message], timeout_s: float | None
+    ) -> Message:
+        """Call a method by its path; the server's own errors come through.
+
+        Args:
+            path: ``/package.Service/Method``.
+            request: What it takes.
+            answer: What it gives.
+            timeout_s: How long it may take; the client's own limit holds, too.
+
+        Raises:
+            grpc.RpcError: The call failed.
+        """
+        method: grpc.aio.UnaryUnaryMultiCallable[Message, Message] = self._channel.unary_unary(
+            path, type(request).SerializeToString, answer.FromString
+        )
+        limits = [each for each in (timeout_s, self.timeout_s) if each is not None]
+        return await method(
+            request, timeout=min(limits, default=None), metadata=self._credentials.metadata()
+        )
