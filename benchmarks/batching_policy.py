@@ -34,6 +34,7 @@ LARGEST = len(MEASURED_MS)
 JITTER = 0.1  # standard deviation of a batch's time, as a share of it
 LOADS = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0)
 SECONDS = {size: ms / 1000 for size, ms in enumerate(MEASURED_MS, 1)}
+SHRUNK = (160 / 224) ** 2  # of the time: an input of 160 pixels
 CAPACITY = LANES * max(size / seconds for size, seconds in SECONDS.items())  # items a second
 
 
@@ -46,16 +47,19 @@ class Policy:
         max_delay_s: Longest wait for company.
         informed: Whether it knows what batches take, and admits by that.
         queue_limit: Most items that wait.
+        shrinks: Whether inputs shrink before an item is refused.
     """
 
     name: str
     max_delay_s: float
     informed: bool
     queue_limit: int = 1024
+    shrinks: bool = False
 
 
 POLICIES = (
     Policy("ours", 0.0, informed=True),
+    Policy("ours with brownout", 0.0, informed=True, shrinks=True),
     Policy("no delay, size or idle", 0.0, informed=False),
     Policy("fixed delay of 5 ms", 0.005, informed=False),
     Policy("fixed delay of 50 ms", 0.050, informed=False),
@@ -75,6 +79,7 @@ class Outcome:
         expired: Gave up in the queue.
         waits_s: Seconds from arrival to answer.
         batches: Sizes.
+        shrunk: Answered from a smaller input.
     """
 
     in_time: int = 0
@@ -83,6 +88,7 @@ class Outcome:
     expired: int = 0
     waits_s: list[float] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
+    shrunk: int = 0
 
 
 class Simulation:
@@ -91,9 +97,11 @@ class Simulation:
     def __init__(self, policy: Policy, deadline_s: float, seed: int) -> None:
         self._policy = policy
         self._deadline_s = deadline_s
-        self._truth = CostModel(SECONDS)
-        self._cost = CostModel(SECONDS if policy.informed else {})
-        self._queue: BatchQueue[None] = BatchQueue(LARGEST, policy.max_delay_s, self._cost)
+        shares = (1.0, SHRUNK) if policy.shrinks else (1.0,)
+        self._truths = [CostModel(_seconds(share)) for share in shares]
+        self._costs = [CostModel(_seconds(share) if policy.informed else {}) for share in shares]
+        self._cost, smaller = self._costs[0], self._costs[1:]
+        self._queue: BatchQueue[None] = BatchQueue(LARGEST, policy.max_delay_s, self._cost, smaller)
         self._random = random.Random(seed)
         self._predicted: list[float] = []  # ends of the batches that run
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -120,21 +128,26 @@ class Simulation:
     def _arrive(self, arrivals: Iterator[float], end: float) -> None:
         self._next_arrival(arrivals, end)
         deadline = self._now + self._deadline_s
-        if not self._admits(deadline):
+        step = self._admits(deadline)
+        if step is None:
             self.outcome.refused += 1
             return
-        ticket: Ticket[None] = Ticket(None, self._now, deadline=deadline)
+        ticket: Ticket[None] = Ticket(None, self._now, deadline=deadline, step=step)
         self._queue.add(ticket)
         self._at(deadline, lambda: self._expire(ticket))
         self._dispatch()
 
-    def _admits(self, deadline: float) -> bool:
+    def _admits(self, deadline: float) -> int | None:
+        """How far inputs must shrink for one more item; None: it is refused."""
         if len(self._queue) >= self._policy.queue_limit:
-            return False
+            return None
         if not self._cost.known:
-            return True
+            return 0
         lanes = [*self._predicted, *[-math.inf] * (LANES - len(self._predicted))]
-        return predicted_end(self._now, len(self._queue), LARGEST, lanes, self._cost) <= deadline
+        for step, cost in enumerate(self._costs):
+            if predicted_end(self._now, len(self._queue), LARGEST, lanes, cost) <= deadline:
+                return step
+        return None
 
     def _expire(self, ticket: Ticket[None]) -> None:
         if self._queue.remove(ticket):
@@ -150,18 +163,19 @@ class Simulation:
                 if self._now < due < math.inf:
                     self._at(due, self._dispatch)
                 return
-            self._start([*batch.tickets])
+            self._start([*batch.tickets], batch.step)
 
-    def _start(self, tickets: list[Ticket[None]]) -> None:
+    def _start(self, tickets: list[Ticket[None]], step: int) -> None:
         size = len(tickets)
-        predicted = self._now + self._cost.predict(size)
-        seconds = self._truth.predict(size) * max(0.5, self._random.gauss(1.0, JITTER))
+        predicted = self._now + self._costs[step].predict(size)
+        seconds = self._truths[step].predict(size) * max(0.5, self._random.gauss(1.0, JITTER))
         self._predicted.append(predicted)
         self.outcome.batches.append(size)
 
         def end() -> None:
             self._predicted.remove(predicted)
-            self._cost.observe(size, seconds)
+            self._costs[step].observe(size, seconds)
+            self.outcome.shrunk += size if step else 0
             for ticket in tickets:
                 self.outcome.waits_s.append(self._now - ticket.enqueued_at)
                 self.outcome.in_time += self._now <= ticket.deadline
@@ -169,6 +183,10 @@ class Simulation:
             self._dispatch()
 
         self._at(self._now + seconds, end)
+
+
+def _seconds(share: float) -> dict[int, float]:
+    return {size: share * seconds for size, seconds in SECONDS.items()}
 
 
 def poisson(rate: float, chance: random.Random) -> Iterator[float]:
@@ -212,6 +230,7 @@ def measure(shape: str, load: float, policy: Policy, seed: int, seconds: float) 
         "p99_ms": 1000 * waits[int(0.99 * (len(waits) - 1))],
         "p50_ms": 1000 * waits[len(waits) // 2],
         "mean_batch": statistics.mean(outcome.batches),
+        "shrunk_share": outcome.shrunk / len(waits),
         "late_share": outcome.late / arrived,
         "refused_share": outcome.refused / arrived,
         "expired_share": outcome.expired / arrived,
@@ -247,7 +266,10 @@ def main() -> None:
 
 
 def _print(shape: str, by_policy: dict[str, dict[str, list[dict[str, float]]]]) -> None:
-    print(f"\n{shape}: goodput over capacity (range of seeds); p50 and p99 in ms; mean batch; late")
+    print(
+        f"\n{shape}: goodput over capacity (range of seeds); p50 and p99 in ms; mean batch;"
+        " late; shrunk"
+    )
     for load in LOADS:
         for name, by_load in by_policy.items():
             runs = by_load[str(load)]
@@ -257,7 +279,7 @@ def _print(shape: str, by_policy: dict[str, dict[str, list[dict[str, float]]]]) 
                 f"{load:4.1f} {name:24s} {middle['goodput']:.3f}"
                 f" ({goods[0]:.3f} to {goods[-1]:.3f})"
                 f" {middle['p50_ms']:6.0f} {middle['p99_ms']:6.0f} {middle['mean_batch']:5.1f}"
-                f" {middle['late_share']:7.2%}"
+                f" {middle['late_share']:7.2%} {middle['shrunk_share']:7.2%}"
             )
 
 
@@ -266,7 +288,7 @@ def _plot(results: dict[str, dict[str, dict[str, list[dict[str, float]]]]], path
     axes = figure.subplots(2, len(results), sharex=True)
     for column, (shape, by_policy) in enumerate(results.items()):
         for (name, by_load), style in zip(
-            by_policy.items(), ("-o", "-s", "--^", ":v", "-.d"), strict=True
+            by_policy.items(), ("-o", "-P", "-s", "--^", ":v", "-.d"), strict=True
         ):
             for row, key in enumerate(("goodput", "p99_ms")):
                 medians = [

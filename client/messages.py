@@ -213,6 +213,7 @@ def classification(response: classify_pb2.ClassifyResponse) -> Classification:
         if response.HasField("prediction_set")
         else None,
         novelty=_novelty(response.novelty) if response.HasField("novelty") else None,
+        browned_out_side=response.browned_out_side,
         digest=response.digest,
     )
 

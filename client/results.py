@@ -102,6 +102,8 @@ class Classification:
         prediction_set: Labels of which the true one is one, if that was asked.
         explanation: Which parts of the image speak for a label, if that was asked.
         digest: SHA-256 of the artifact's manifest, in hexadecimal: names exactly what answered.
+        browned_out_side: The side in pixels to which the server shrank the image for lack of time,
+            so that the answer is less sure; 0: it did not.
     """
 
     model: str
@@ -114,6 +116,7 @@ class Classification:
     prediction_set: PredictionSet | None = None
     novelty: Novelty | None = None
     digest: str = ""
+    browned_out_side: int = 0
 
 
 @dataclass(frozen=True, slots=True)

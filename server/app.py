@@ -240,6 +240,7 @@ def _pipeline(settings: Settings, tuning: TuningStore | None) -> tuple[DecodePoo
         allotment=allotment,
         lanes=Lanes(allotment.lanes),
         tuning=tuning,
+        brownout_sides=settings.brownout_sides,
     )
     return DecodePool(allotment.decoders, settings.queue_limit, image_limits(settings)), options
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -190,6 +190,12 @@ class Settings(BaseSettings):
         le=600_000,
         description="what 99 of 100 answers may take in queue and engine, in milliseconds: batches"
         " are kept small enough, and what would take longer is refused; 0: no such limit",
+    )
+    brownout_sides: tuple[Annotated[int, Field(ge=8, le=4096)], ...] = Field(
+        default=(),
+        max_length=4,
+        description="sides in pixels to which images may be shrunk, in steps, before they are"
+        " refused for lack of time; their answers say so; none: images are refused",
     )
     lanes: int = Field(
         default=0,

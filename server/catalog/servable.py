@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, isclose
 
 import torch
@@ -19,7 +20,8 @@ from server.catalog.tally import BatchTally
 from server.catalog.watch import Watch
 from server.errors import DeadlineExpiredError, InvalidRequestError, QueueFullError
 from server.pipeline.admission import QueuePolicy
-from server.pipeline.batcher import Answer, Batcher, BatchRecord, Drop
+from server.pipeline.batcher import Answer, Batcher, BatchRecord, Drop, Smaller
+from server.pipeline.brownout import worthwhile
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
 from server.pipeline.cost import CostModel
@@ -128,6 +130,9 @@ class Classification:
         abstain: Whether the model had better not answer; None where the artifact does not say.
         prediction_set: If it was asked for.
         novelty: Where the artifact and the engine can tell.
+        shrunk_to: The side in pixels to which the image was shrunk, so that it had not to be
+            refused; 0: it was not. What the artifact promises holds for its own size alone, so
+            neither abstain nor a prediction set nor novelty is told then.
     """
 
     predictions: tuple[Prediction, ...]
@@ -143,6 +148,7 @@ class Classification:
     abstain: bool | None = None
     prediction_set: PredictionSet | None = None
     novelty: NoveltyVerdict | None = None
+    shrunk_to: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,7 @@ class EngineOptions:
         allotment: Threads for each step.
         lanes: The device's, shared by all models.
         tuning: Batch times that earlier starts measured; None: each start measures.
+        brownout_sides: Of inputs, pixels, that images may be shrunk to before being refused.
     """
 
     device: torch.device
@@ -172,6 +179,7 @@ class EngineOptions:
     allotment: Allotment
     lanes: Lanes
     tuning: TuningStore | None = None
+    brownout_sides: tuple[int, ...] = ()
 
 
 class Servable:
@@ -207,7 +215,8 @@ class Servable:
         self._idle = asyncio.Event()
         self._idle.set()
         self._decoder = decoder
-        labels = (self.manifest.name, str(self.manifest.version))
+        labels = self._labels = (self.manifest.name, str(self.manifest.version))
+        self._browned_out = metrics.browned_out
         self._decode_seconds = metrics.decode_seconds.labels(*labels)
         self._queue_seconds = metrics.queue_seconds.labels(*labels)
         self._engine_seconds = metrics.engine_seconds.labels(*labels)
@@ -230,6 +239,7 @@ class Servable:
             policies=_within(options.slo_p99_s, options.policies),
             lanes=options.lanes,
             cost=engine.cost,
+            smaller=self._smaller(),
             on_batch=self._record,
             on_drop=self._drop,
         )
@@ -250,6 +260,7 @@ class Servable:
             options.max_batch_size,
             options.allotment,
             options.tuning,
+            options.brownout_sides,
         )
         return cls(artifact, engine, decoder, options, metrics)
 
@@ -265,6 +276,7 @@ class Servable:
         self.engine.take_over(engine, gains)
         self._engine_info.labels(*model, self.engine.name).set(1)
         self._batcher.limit_batches(_largest_batch(self.engine.cost, self._options))
+        self._batcher.shrink_by(self._smaller())
 
     @property
     def device(self) -> torch.device:
@@ -331,10 +343,16 @@ class Servable:
             explanation = await self._explanation(answer.result.activation, image, explain)
         self._decode_seconds.observe(decode_s, exemplar())
         self._queue_seconds.observe(answer.queue_s, exemplar())
+        classification = replace(
+            self._classification(answer, image, min_score, decode_s), explanation=explanation
+        )
+        if answer.result.shrunk_to:
+            side = str(answer.result.shrunk_to)
+            self._browned_out.labels(*self._labels, side).inc()
+            return classification
         self._watch.observe(measured, answer.result)
         return replace(
-            self._classification(answer, image, min_score, decode_s),
-            explanation=explanation,
+            classification,
             abstain=self._abstains(answer.result),
             prediction_set=self._prediction_set(sets, answer.result) if sets else None,
             novelty=self._novelty(answer.result),
@@ -381,6 +399,14 @@ class Servable:
         self._tuning_info.remove(*model, self.engine.tuned)
         # Not in the event loop: a compiled engine may be on trial on the same threads.
         await asyncio.to_thread(self.engine.close)
+
+    def _smaller(self) -> list[Smaller[Work, Scores]]:
+        """What is done before an image is refused, in steps."""
+        size = self._options.max_batch_size
+        return [
+            Smaller(partial(self.engine.run_shrunk, shrunk), shrunk.cost)
+            for shrunk in worthwhile(self.engine.cost, self.engine.smaller, size)
+        ]
 
     def _prediction_sets(self, coverage: float) -> PredictionSets:
         offered = self.manifest.calibration.prediction_sets
@@ -474,6 +500,7 @@ class Servable:
             batch_size=answer.batch_size,
             closed_by=answer.reason,
             predicted_s=answer.predicted_s,
+            shrunk_to=answer.result.shrunk_to,
         )
 
     def _record(self, batch: BatchRecord) -> None:

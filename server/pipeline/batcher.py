@@ -42,6 +42,7 @@ class Answer(Generic[Result]):
         batch_size: Items in the batch.
         reason: Why the batch closed.
         predicted_s: Seconds that the batch was predicted to run.
+        step: How far its inputs were shrunk; 0: not at all.
     """
 
     result: Result
@@ -50,6 +51,7 @@ class Answer(Generic[Result]):
     batch_size: int
     reason: CloseReason
     predicted_s: float
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,27 @@ class BatchRecord:
         run_s: Seconds it ran.
         reason: Why it closed.
         predicted_s: Seconds that it was predicted to run.
+        step: How far its inputs were shrunk; 0: not at all.
     """
 
     size: int
     run_s: float
     reason: CloseReason
     predicted_s: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Smaller(Generic[Item, Result]):
+    """A way to compute batches of shrunk inputs, for when there is not enough time for whole ones.
+
+    Attributes:
+        run_batch: As the batcher's own.
+        cost: What its batches take, kept current; less than those of larger inputs.
+    """
+
+    run_batch: RunBatch[Item, Result]
+    cost: CostModel
 
 
 class Drop(StrEnum):
@@ -94,6 +111,9 @@ class Batcher(Generic[Item, Result]):
         lanes: Batches that may run at the same time, or the device's lanes to share.
         cost: What batches take; whoever runs them keeps it current. Nothing is known where it
             is not given.
+        smaller: What may be done before refusing an item, in steps, each faster than the one
+            before. Whenever an item that waits would not be answered in time without it, all
+            batches are run so, until it has been served.
         on_batch: Called after each batch.
         on_drop: Called for each item that does not reach the engine.
     """
@@ -108,18 +128,21 @@ class Batcher(Generic[Item, Result]):
         policies: Mapping[int, QueuePolicy] | None = None,
         lanes: int | Lanes = 1,
         cost: CostModel | None = None,
+        smaller: Sequence[Smaller[Item, Result]] = (),
         on_batch: Callable[[BatchRecord], None] = lambda _record: None,
         on_drop: Callable[[Drop], None] = lambda _drop: None,
     ) -> None:
-        self._run_batch = run_batch
+        self._whole = Smaller(run_batch, cost or CostModel({}))
+        self._ways = (self._whole, *smaller)  # by step
         self._max_batch_size = max_batch_size
         self._queue_limit = queue_limit
         self._policies = policies or {}
-        self._cost = cost or CostModel({})
+        self._cost = self._whole.cost
         self._on_batch = on_batch
         self._on_drop = on_drop
         self._loop = asyncio.get_running_loop()
-        self._queue: BatchQueue[Item] = BatchQueue(max_batch_size, max_delay_s, self._cost)
+        costs = [each.cost for each in smaller]
+        self._queue: BatchQueue[Item] = BatchQueue(max_batch_size, max_delay_s, self._cost, costs)
         self._futures: dict[Ticket[Item], asyncio.Future[Answer[Result]]] = {}
         self._lanes = lanes if isinstance(lanes, Lanes) else Lanes(lanes)
         self._seat = self._lanes.join(self._dispatch)
@@ -133,6 +156,11 @@ class Batcher(Generic[Item, Result]):
         """Let batches that close from now on hold at most ``max_batch_size`` items."""
         self._max_batch_size = max_batch_size
         self._queue.limit_batches(max_batch_size)
+
+    def shrink_by(self, smaller: Sequence[Smaller[Item, Result]]) -> None:
+        """Let batches from now on be shrunk in these steps."""
+        self._ways = (self._whole, *smaller)
+        self._queue.shrink_by([each.cost for each in smaller])
 
     @property
     def depth(self) -> int:
@@ -160,8 +188,8 @@ class Batcher(Generic[Item, Result]):
                 the item.
             Exception: Whatever ``run_batch`` gave for this item.
         """
-        deadline = self.admit(priority=priority, deadline=deadline, client=client)
-        ticket = self._enqueue(Ticket(item, self._loop.time(), priority, deadline, client))
+        deadline, step = self._admit(priority, deadline, client)
+        ticket = self._enqueue(Ticket(item, self._loop.time(), priority, deadline, client, step))
         future = self._futures[ticket]
         expiry = self._loop.call_at(deadline, self._expire, ticket) if deadline < inf else None
         try:
@@ -201,6 +229,12 @@ class Batcher(Generic[Item, Result]):
             QueueFullError: Too many items wait, or too many for it to be answered in time.
             DeadlineExpiredError: The deadline has passed, or is too near even for a free engine.
         """
+        return self._admit(priority, deadline, client, before, before_s)[0]
+
+    def _admit(
+        self, priority: int, deadline: float, client: str, before: int = 0, before_s: float = 0.0
+    ) -> tuple[float, int]:
+        """The item's deadline, and how far inputs must shrink for it."""
         now = self._loop.time()
         if self._draining:
             raise DrainingError("the model is shutting down and takes no new requests")
@@ -208,16 +242,21 @@ class Batcher(Generic[Item, Result]):
         deadline = min(deadline, now + policy.timeout_s)
         self._refuse_expired(now, deadline)
         self._refuse_beyond_limit(now, priority, policy)
-        if deadline < inf and self._cost.known:
-            ahead = self._queue.ahead_of(priority, client) + before
-            end = self._predicted_end(now + before_s, ahead)
-            if end > deadline and self._is_busy(ahead):
-                self._on_drop(Drop.TOO_LATE)
-                raise QueueFullError(
-                    f"{ahead} requests are served first, and the deadline is too near for that",
-                    max(_SOON_S, end - deadline),
-                )
-        return deadline
+        if deadline == inf or not self._cost.known:
+            return deadline, 0
+        ahead = self._queue.ahead_of(priority, client) + before
+        end = inf
+        for step, way in enumerate(self._ways):
+            end = min(end, self._predicted_end(now + before_s, ahead, way.cost))
+            if end <= deadline:
+                return deadline, step
+        if self._is_busy(ahead):
+            self._on_drop(Drop.TOO_LATE)
+            raise QueueFullError(
+                f"{ahead} requests are served first, and the deadline is too near for that",
+                max(_SOON_S, end - deadline),
+            )
+        return deadline, 0
 
     async def drain(self) -> None:
         """Refuse new items and return when all accepted ones are answered."""
@@ -232,7 +271,7 @@ class Batcher(Generic[Item, Result]):
         if deadline <= now:
             self._on_drop(Drop.EXPIRED)
             raise DeadlineExpiredError("the deadline passed before the request could be queued")
-        if now + self._cost.predict(1) > deadline and self._is_busy():
+        if now + self._ways[-1].cost.predict(1) > deadline and self._is_busy():
             self._on_drop(Drop.HOPELESS)
             raise DeadlineExpiredError("the deadline is nearer than any answer")
 
@@ -240,7 +279,7 @@ class Batcher(Generic[Item, Result]):
         waiting = len(self._queue)
         if waiting >= self._queue_limit or self._queue.waiting_at(priority) >= policy.limit:
             self._on_drop(Drop.QUEUE_FULL)
-            end = self._predicted_end(now, waiting)
+            end = self._predicted_end(now, waiting, self._ways[-1].cost)
             raise QueueFullError(f"{waiting} requests wait already", max(_SOON_S, end - now))
 
     def _is_busy(self, ahead: int = 0) -> bool:
@@ -258,9 +297,9 @@ class Batcher(Generic[Item, Result]):
         self._dispatch_soon(ticket.enqueued_at)
         return ticket
 
-    def _predicted_end(self, now: float, ahead: int) -> float:
+    def _predicted_end(self, now: float, ahead: int, cost: CostModel) -> float:
         free_at = self._lanes.free_at()
-        return predicted_end(now, ahead, self._max_batch_size, free_at, self._cost)
+        return predicted_end(now, ahead, self._max_batch_size, free_at, cost)
 
     def _dispatch_soon(self, when: float) -> None:
         """Dispatch after this turn of the loop, so that what arrives together goes together."""
@@ -288,9 +327,10 @@ class Batcher(Generic[Item, Result]):
             batch = self._queue.take(now, draining=self._draining)
             if batch is None:
                 break
-            predicted_s = self._cost.predict(len(batch.tickets))
+            way = self._ways[batch.step]
+            predicted_s = way.cost.predict(len(batch.tickets))
             lane = self._seat.take(now, predicted_s)
-            task = self._loop.create_task(self._run(batch, predicted_s))
+            task = self._loop.create_task(self._run(batch, way.run_batch, predicted_s))
             self._running.add(task)
             task.add_done_callback(partial(self._lane_freed, batch, lane))
         due = self._queue.closes_at()
@@ -312,27 +352,31 @@ class Batcher(Generic[Item, Result]):
         for ticket in batch.tickets:
             self._settle(ticket, unanswered)
 
-    async def _run(self, batch: Batch[Item], predicted_s: float) -> None:
+    async def _run(
+        self, batch: Batch[Item], run_batch: RunBatch[Item, Result], predicted_s: float
+    ) -> None:
         # A cancelled caller takes a turn of the loop to leave the queue, and may be taken then.
         tickets = [ticket for ticket in batch.tickets if self._waiter(ticket) is not None]
         if not tickets:
             return
         started = self._loop.time()
-        outcomes = await self._outcomes([ticket.item for ticket in tickets])
+        outcomes = await self._outcomes([ticket.item for ticket in tickets], run_batch)
         run_s = self._loop.time() - started
-        size = len(tickets)
+        size, step = len(tickets), batch.step
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._settle(ticket, outcome)
             else:
                 queue_s = started - ticket.enqueued_at
-                answer = Answer(outcome, queue_s, run_s, size, batch.reason, predicted_s)
+                answer = Answer(outcome, queue_s, run_s, size, batch.reason, predicted_s, step)
                 self._settle(ticket, answer)
-        self._on_batch(BatchRecord(size, run_s, batch.reason, predicted_s))
+        self._on_batch(BatchRecord(size, run_s, batch.reason, predicted_s, step))
 
-    async def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:
+    async def _outcomes(
+        self, items: Sequence[Item], run_batch: RunBatch[Item, Result]
+    ) -> list[Result | Exception]:
         try:
-            outcomes = list(await self._run_batch(items))
+            outcomes = list(await run_batch(items))
             if len(outcomes) != len(items):
                 raise RuntimeError(f"{len(items)} items gave {len(outcomes)} outcomes")  # noqa: TRY301
         except Exception as error:
@@ -340,7 +384,8 @@ class Batcher(Generic[Item, Result]):
                 return [error]
             log.warning("a batch of %d failed and is retried in halves", len(items), exc_info=True)
             half = len(items) // 2
-            return [*await self._outcomes(items[:half]), *await self._outcomes(items[half:])]
+            halves = items[:half], items[half:]
+            return [one for part in halves for one in await self._outcomes(part, run_batch)]
         return outcomes
 
     def _expire(self, ticket: Ticket[Item]) -> None:

@@ -13,7 +13,7 @@ from server.pipeline.compiler import library_name
 from server.pipeline.engine import Scores, Work
 from server.pipeline.lowering import ANY_SIZE
 from server.pipeline.native import NativeModule
-from server.pipeline.torchscript import TorchScriptEngine, score_tolerance
+from server.pipeline.torchscript import TorchScriptEngine, score_tolerance, stacked
 
 _FEATURE_TOLERANCE = 0.05  # of their norm: bf16 has three digits, and networks are deep
 
@@ -48,7 +48,7 @@ class CompiledEngine:
 
     def run(self, batch: Sequence[Work]) -> list[Scores | Exception]:
         """Scores for each image; an item whose scores are not finite fails alone."""
-        features, logits = self._forward(torch.stack([work.image for work in batch]))
+        features, logits = self._forward(stacked(batch))
         return self._scripted.answers(features, logits, batch)
 
     def _prove(self, artifact: Artifact) -> None:

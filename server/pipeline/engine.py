@@ -70,6 +70,7 @@ class Scores:
         activation: The map, where one was wanted.
         members: Positions and scores of the labels with at least the least score, best first.
         novelty: How unlike the training images it is; None where the engine cannot tell.
+        shrunk_to: The side in pixels to which the image was shrunk for lack of time; 0: it was not.
     """
 
     indices: tuple[int, ...]
@@ -77,6 +78,7 @@ class Scores:
     activation: Activation | None = None
     members: tuple[tuple[int, float], ...] = ()
     novelty: float | None = None
+    shrunk_to: int = 0
 
 
 class Engine(Protocol):

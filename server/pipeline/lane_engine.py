@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from models.artifact import Artifact
 from models.manifest import CHANNELS
 from server.errors import EngineMemoryError
+from server.pipeline.brownout import Shrunk, ShrunkEngine, admits
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
 from server.pipeline.engine import Engine, Scores, Work
@@ -24,7 +25,7 @@ from server.pipeline.race import speedups
 from server.pipeline.threads import compute_threads
 from server.pipeline.torchscript import Precision, TorchScriptEngine
 from server.pipeline.tuning import Facts, TuningStore
-from server.pipeline.warm_up import Seconds, Tuning, warmed
+from server.pipeline.warm_up import Seconds, Tuning, Warmable, warmed
 
 
 class LaneEngine:
@@ -33,6 +34,7 @@ class LaneEngine:
     Attributes:
         cost: What batches take, kept current.
         tuned: How that is known.
+        smaller: Inputs that may be used where there is no time for whole ones, largest first.
         dtype: Of the body.
     """
 
@@ -44,7 +46,9 @@ class LaneEngine:
         threads: ThreadPoolExecutor,
         lanes: int,
         max_batch_size: int,
+        smaller: Sequence[Shrunk] = (),
     ) -> None:
+        self.smaller = tuple(smaller)
         self.cost = tuning.cost
         self.tuned = tuning.source
         self.dtype = scripted.dtype
@@ -65,6 +69,7 @@ class LaneEngine:
         max_batch_size: int,
         allotment: Allotment,
         store: TuningStore | None = None,
+        sides: Sequence[int] = (),
     ) -> "LaneEngine":
         """Load and warm TorchScript on all lanes.
 
@@ -75,6 +80,7 @@ class LaneEngine:
             max_batch_size: The largest batch.
             allotment: Lanes and their threads.
             store: Of earlier measurements of batch times; None: measure.
+            sides: Of smaller inputs, pixels, that may be used if the artifact admits them.
 
         Raises:
             ArtifactError: The module does not load or fails its golden samples.
@@ -87,18 +93,27 @@ class LaneEngine:
             scripted = await loop.run_in_executor(
                 threads, TorchScriptEngine, artifact, device, precision
             )
-            tuning = await warmed(
-                scripted,
-                max_batch_size,
-                allotment.lanes,
-                partial(_on_lanes, loop, threads, allotment.lanes),
-                store,
-                _facts(artifact, device, scripted.dtype, max_batch_size, allotment),
-            )
+            facts = _facts(artifact, device, scripted.dtype, max_batch_size, allotment)
+            on_lanes = partial(_on_lanes, loop, threads, allotment.lanes)
+
+            async def warm(engine: Warmable, side: int) -> Tuning:
+                known = {**facts, "side": side}
+                lanes = allotment.lanes
+                return await warmed(engine, max_batch_size, lanes, on_lanes, store, known)
+
+            whole = artifact.manifest.input.height
+            tuning = await warm(scripted, whole)
+            smaller: list[Shrunk] = []
+            for side in sorted({side for side in sides if side < whole}, reverse=True):
+                engine = ShrunkEngine(scripted, side)
+                golden = artifact.golden()
+                if await loop.run_in_executor(threads, admits, engine, golden, side):
+                    smaller.append(Shrunk(side, engine, (await warm(engine, side)).cost))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-        return cls(artifact, scripted, tuning, threads, allotment.lanes, max_batch_size)
+        lanes = allotment.lanes
+        return cls(artifact, scripted, tuning, threads, lanes, max_batch_size, smaller)
 
     @property
     def name(self) -> str:
@@ -112,8 +127,7 @@ class LaneEngine:
             EngineMemoryError: There is not enough memory for the batch.
             Exception: The batch as a whole failed.
         """
-        traces = [work.trace for work in batch if work.trace is not None]
-        with traces[0].batch(traces, len(batch)) if traces else nullcontext():
+        with _traced(batch):
             return await self._compute(batch)
 
     async def run_aside(self, work: Work, threads: Executor | None) -> Scores | Exception:
@@ -129,6 +143,17 @@ class LaneEngine:
         loop = asyncio.get_running_loop()
         (outcome,) = await loop.run_in_executor(pool, self._scripted.run, [work])
         return outcome
+
+    async def run_shrunk(
+        self, shrunk: Shrunk, batch: Sequence[Work]
+    ) -> Sequence[Scores | Exception]:
+        """As :meth:`run_batch`, on a smaller input."""
+        with _traced(batch):
+            engine = shrunk.engine
+            outcomes, seconds = await self._timed(engine, batch)
+            if engine is shrunk.engine:
+                shrunk.cost.observe(len(batch), seconds)
+            return outcomes
 
     async def prepare_compiled(
         self, artifact: Artifact, libraries: Mapping[str, Path]
@@ -182,12 +207,21 @@ class LaneEngine:
 
     async def _compute(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
         engine = self._engine
-        outcomes, seconds = await asyncio.get_running_loop().run_in_executor(
-            self._threads, _timed_run, engine, batch
-        )
+        outcomes, seconds = await self._timed(engine, batch)
         if engine is self._engine:  # a batch of the engine before says nothing about this one
             self.cost.observe(len(batch), seconds)
         return outcomes
+
+    async def _timed(
+        self, engine: Engine, batch: Sequence[Work]
+    ) -> tuple[list[Scores | Exception], float]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _timed_run, engine, batch)
+
+
+def _traced(batch: Sequence[Work]) -> AbstractContextManager[None]:
+    traces = [work.trace for work in batch if work.trace is not None]
+    return traces[0].batch(traces, len(batch)) if traces else nullcontext()
 
 
 async def _on_lanes(

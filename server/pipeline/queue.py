@@ -4,7 +4,8 @@ Time is an argument, so that tests and simulations move it at will. Knows
 neither gRPC nor torch.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heapify, heappop, heappush
@@ -41,6 +42,7 @@ class Ticket(Generic[Item]):
         deadline: Seconds on the caller's clock; after it nobody wants the answer.
         client: Whose it is. Within a level clients take turns; each one's own are first in first
             out.
+        step: How far inputs must shrink for it to be answered in time; 0: not at all.
     """
 
     item: Item
@@ -48,6 +50,7 @@ class Ticket(Generic[Item]):
     priority: int = 0
     deadline: float = inf
     client: str = ""
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ class Batch(Generic[Item]):
     Attributes:
         tickets: At least one and at most the maximum batch size; urgent ones first.
         reason: Why it closed.
+        step: How far its inputs shrink; 0: not at all.
     """
 
     tickets: list[Ticket[Item]]
     reason: CloseReason
+    step: int = 0
 
 
 class BatchQueue(Generic[Item]):
@@ -74,16 +79,23 @@ class BatchQueue(Generic[Item]):
         max_batch_size: Most tickets in a batch.
         max_delay_s: Longest wait for company while an engine is free. 0: never wait.
         cost: What batches take; nothing is known where it is not given.
+        smaller: What batches of smaller inputs take, in steps, each less than the one before.
     """
 
     def __init__(
-        self, max_batch_size: int, max_delay_s: float = 0.0, cost: CostModel | None = None
+        self,
+        max_batch_size: int,
+        max_delay_s: float = 0.0,
+        cost: CostModel | None = None,
+        smaller: Sequence[CostModel] = (),
     ) -> None:
         if max_delay_s < 0:
             raise ValueError(f"max_delay_s must not be negative, not {max_delay_s}")
         self.limit_batches(max_batch_size)
         self._max_delay_s = max_delay_s
-        self._cost = cost or CostModel({})
+        self._full_cost = cost or CostModel({})
+        self._needing: Counter[int] = Counter()  # those that wait, by step
+        self.shrink_by(smaller)
         self._levels: dict[int, FairQueue[Ticket[Item]]] = {}  # those in use, by priority
         self._waiting: OrderedDict[Ticket[Item], None] = OrderedDict()  # the oldest first
         # Those with a deadline; who has left is dropped when it comes to the top.
@@ -92,6 +104,19 @@ class BatchQueue(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def shrink_by(self, smaller: Sequence[CostModel]) -> None:
+        """Let inputs from now on shrink by these steps; fewer than before serve as well."""
+        self._costs = (self._full_cost, *smaller)
+
+    @property
+    def step(self) -> int:
+        """How far inputs shrink now: as far as any of those that wait needs, and no further."""
+        return min(max(self._needing, default=0), len(self._costs) - 1)
+
+    @property
+    def _cost(self) -> CostModel:
+        return self._costs[self.step]
 
     def limit_batches(self, max_batch_size: int) -> None:
         """Let batches from now on hold at most ``max_batch_size`` tickets."""
@@ -106,6 +131,7 @@ class BatchQueue(Generic[Item]):
         """Let a ticket wait. Tickets come in order of ``enqueued_at``."""
         self._levels.setdefault(ticket.priority, FairQueue()).add(ticket, ticket.client)
         self._waiting[ticket] = None
+        self._needing[ticket.step] += 1
         if ticket.deadline < inf:
             heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
             self._sweep()
@@ -114,7 +140,7 @@ class BatchQueue(Generic[Item]):
         """Take out a ticket that nobody waits for any more; False when it is not here."""
         if ticket not in self._waiting:
             return False
-        del self._waiting[ticket]
+        self._forget(ticket)
         level = self._levels[ticket.priority]
         level.remove(ticket)
         if not level:
@@ -139,10 +165,11 @@ class BatchQueue(Generic[Item]):
 
         Alone, that is; while more wait than one batch holds, in a full batch.
         """
-        if not self._cost.known:
+        least = self._costs[-1]
+        if not least.known:
             return []
         size = 1 if len(self._waiting) <= self._max_batch_size else self._max_batch_size
-        soonest = now + self._cost.predict(size)  # without a margin: nobody is given up too early
+        soonest = now + least.predict(size)  # without a margin: nobody is given up too early
         lost = []
         while self._earliest_deadline() < soonest:
             _, _, ticket = heappop(self._deadlines)
@@ -179,11 +206,19 @@ class BatchQueue(Generic[Item]):
         if reason is None:
             return None
         chosen = tickets[: self._size_in_time(tickets, now)]
+        step = self._step_in_time(chosen, now)
         for ticket in chosen:
             self._levels[ticket.priority].serve(ticket)
-            del self._waiting[ticket]
+            self._forget(ticket)
         self._levels = {priority: level for priority, level in self._levels.items() if level}
-        return Batch(chosen, reason if len(chosen) == len(tickets) else CloseReason.DEADLINE)
+        whole = len(chosen) == len(tickets)
+        return Batch(chosen, reason if whole else CloseReason.DEADLINE, step)
+
+    def _forget(self, ticket: Ticket[Item]) -> None:
+        del self._waiting[ticket]
+        self._needing[ticket.step] -= 1
+        if self._needing[ticket.step] == 0:
+            del self._needing[ticket.step]
 
     def _in_turn(self, now: float) -> list[Ticket[Item]]:
         """As many living tickets as fit into a batch, urgent ones first."""
@@ -227,8 +262,19 @@ class BatchQueue(Generic[Item]):
                 return fewer
         return size
 
-    def _in_time(self, tickets: list[Ticket[Item]], start: float) -> bool:
-        end = start + self._cost.predict(len(tickets))
+    def _step_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
+        """How far these must shrink: further than those that wait need where that saves one.
+
+        The engine may have become slower since they came.
+        """
+        least = self.step
+        steps = range(least, len(self._costs))
+        return next((s for s in steps if self._in_time(tickets, now, self._costs[s])), least)
+
+    def _in_time(
+        self, tickets: list[Ticket[Item]], start: float, cost: CostModel | None = None
+    ) -> bool:
+        end = start + (cost or self._cost).predict(len(tickets))
         return all(end <= ticket.deadline for ticket in tickets)
 
     def _last_moment(self, deadline: float, size: int) -> float:

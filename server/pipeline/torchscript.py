@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -31,13 +31,17 @@ class TorchScriptEngine:
         precision: Of the body. "auto" takes bf16 where the device computes in it
             natively and the golden samples hold, fp32 otherwise.
 
+    Attributes:
+        input: What it takes.
+        dtype: Of the body.
+
     Raises:
         ArtifactError: The module does not load or does not reproduce its golden samples.
     """
 
     def __init__(self, artifact: Artifact, device: torch.device, precision: Precision) -> None:
         self._device = device
-        self._input = artifact.manifest.input
+        self.input = artifact.manifest.input
         self._temperature = artifact.manifest.calibration.temperature
         self._novelty = artifact.novelty_score(device)
         self._module, self.dtype = self._load(artifact, precision)
@@ -55,20 +59,16 @@ class TorchScriptEngine:
         Returns:
             Seconds of the last run, by batch size.
         """
-        seconds: dict[int, float] = {}
-        for size in sizes:
-            images = torch.zeros(
-                (size, 3, self._input.height, self._input.width), dtype=torch.uint8
-            )
-            for _ in range(runs):
-                started = time.perf_counter()
-                self.scores(self._forward(self._module, images)[1])
-                seconds[size] = time.perf_counter() - started
-        return seconds
+        return time_batches(
+            lambda images: self.scores(self._forward(self._module, images)[1]),
+            (self.input.height, self.input.width),
+            sizes,
+            runs,
+        )
 
     def run(self, batch: Sequence[Work]) -> list[Scores | Exception]:
         """Scores for each image; an item whose scores are not finite fails alone."""
-        features, logits = self._forward(self._module, torch.stack([work.image for work in batch]))
+        features, logits = self._forward(self._module, stacked(batch))
         return self.answers(features, logits, batch)
 
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +140,32 @@ class TorchScriptEngine:
             pixels = images.to(self._device, memory_format=torch.channels_last)
             features, logits = module(pixels)
             return features, logits
+
+
+def stacked(batch: Sequence[Work]) -> Tensor:
+    """The batch's images, uint8 [b, 3, h, w]."""
+    return torch.stack([work.image for work in batch])
+
+
+def time_batches(
+    run: Callable[[Tensor], object], shape: tuple[int, int], sizes: Sequence[int], runs: int
+) -> dict[int, float]:
+    """Run black batches of each size; seconds of the last run, by size.
+
+    Args:
+        run: Computes uint8 [b, 3, h, w] to the end.
+        shape: Height and width, pixels.
+        sizes: Of batches.
+        runs: Of each.
+    """
+    seconds: dict[int, float] = {}
+    for size in sizes:
+        images = torch.zeros((size, 3, *shape), dtype=torch.uint8)
+        for _ in range(runs):
+            started = time.perf_counter()
+            run(images)
+            seconds[size] = time.perf_counter() - started
+    return seconds
 
 
 def score_tolerance(manifest: Manifest, dtype: torch.dtype) -> float:

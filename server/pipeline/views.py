@@ -64,4 +64,5 @@ def averaged(work: Work, looks: Sequence[Scores]) -> Scores:
         activation=looks[0].activation,
         members=tuple(item for item in ranked if item[1] >= work.least_score),
         novelty=sum(novelties) / len(novelties) if novelties else None,
+        shrunk_to=min((look.shrunk_to for look in looks if look.shrunk_to), default=0),
     )

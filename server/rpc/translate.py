@@ -190,6 +190,7 @@ def response(
         prediction_set=_prediction_set(answer.prediction_set) if answer.prediction_set else None,
         novelty=_novelty(answer.novelty) if answer.novelty else None,
         digest=digest,
+        browned_out_side=answer.shrunk_to,
     )
 
 

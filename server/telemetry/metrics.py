@@ -81,6 +81,12 @@ class Metrics:
             (*_MODEL, "reason"),
             registry=registry,
         )
+        self.browned_out = Counter(
+            "menagerie_browned_out",
+            "Images shrunk to this side, in pixels, so that they had not to be refused.",
+            (*_MODEL, "side"),
+            registry=registry,
+        )
         self.model_info = Gauge(
             "menagerie_model_info",
             "1 for each model version that takes requests.",

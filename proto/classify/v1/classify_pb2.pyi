@@ -313,6 +313,7 @@ class ClassifyResponse(_message.Message):
     PREDICTION_SET_FIELD_NUMBER: _builtins.int
     NOVELTY_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    BROWNED_OUT_SIDE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id, or the one the server made."""
     model_name: _builtins.str
@@ -327,6 +328,12 @@ class ClassifyResponse(_message.Message):
     digest: _builtins.str
     """SHA-256 of the artifact's manifest, in hexadecimal: names exactly what
     answered.
+    """
+    browned_out_side: _builtins.int
+    """Brownout: the side in pixels to which the image was shrunk because there was no time for its
+    full size, where the operator prefers that to refusing it. The answer is less accurate, and
+    what the model promises does not hold for it: abstain, prediction_set and novelty are unset.
+    0 where the image was read at its full size.
     """
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
@@ -363,10 +370,11 @@ class ClassifyResponse(_message.Message):
         prediction_set: Global___PredictionSet | None = ...,
         novelty: Global___Novelty | None = ...,
         digest: _builtins.str = ...,
+        browned_out_side: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "explanation", b"explanation", "novelty", b"novelty", "prediction_set", b"prediction_set", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "digest", b"digest", "explanation", b"explanation", "model_name", b"model_name", "model_version", b"model_version", "novelty", b"novelty", "prediction_set", b"prediction_set", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "browned_out_side", b"browned_out_side", "digest", b"digest", "explanation", b"explanation", "model_name", b"model_name", "model_version", b"model_version", "novelty", b"novelty", "prediction_set", b"prediction_set", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__abstain: _TypeAlias = _typing.Literal["abstain"]  # noqa: Y015
     _WhichOneofArgType__abstain: _TypeAlias = _typing.Literal["_abstain", b"_abstain"]  # noqa: Y015
