@@ -11,7 +11,7 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -92,17 +92,31 @@ class Outcome:
 
 
 class Simulation:
-    """One engine of some lanes under one policy."""
+    """One engine of some lanes under one policy.
 
-    def __init__(self, policy: Policy, deadline_s: float, seed: int) -> None:
+    Args:
+        policy: The rule.
+        deadlines_s: Of which each item has one, by chance.
+        seed: Of all chance but the arrivals'.
+        queue: What the items wait in.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        deadlines_s: Sequence[float],
+        seed: int,
+        queue: type[BatchQueue[None]] = BatchQueue,
+    ) -> None:
         self._policy = policy
-        self._deadline_s = deadline_s
+        self._deadlines_s = deadlines_s
         shares = (1.0, SHRUNK) if policy.shrinks else (1.0,)
         self._truths = [CostModel(_seconds(share)) for share in shares]
         self._costs = [CostModel(_seconds(share) if policy.informed else {}) for share in shares]
         self._cost, smaller = self._costs[0], self._costs[1:]
-        self._queue: BatchQueue[None] = BatchQueue(LARGEST, policy.max_delay_s, self._cost, smaller)
+        self._queue = queue(LARGEST, policy.max_delay_s, self._cost, smaller)
         self._random = random.Random(seed)
+        self._patience = random.Random(f"patience {seed}")
         self._predicted: list[float] = []  # ends of the batches that run
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -127,7 +141,7 @@ class Simulation:
 
     def _arrive(self, arrivals: Iterator[float], end: float) -> None:
         self._next_arrival(arrivals, end)
-        deadline = self._now + self._deadline_s
+        deadline = self._now + self._patience.choice(self._deadlines_s)
         step = self._admits(deadline)
         if step is None:
             self.outcome.refused += 1
@@ -144,9 +158,16 @@ class Simulation:
         if not self._cost.known:
             return 0
         lanes = [*self._predicted, *[-math.inf] * (LANES - len(self._predicted))]
+        ahead = self._queue.ahead_of(0, "", deadline)
+        overtaken = self._queue.overtaken_by(0, "", deadline)
         for step, cost in enumerate(self._costs):
-            if predicted_end(self._now, len(self._queue), LARGEST, lanes, cost) <= deadline:
-                return step
+            if predicted_end(self._now, ahead, LARGEST, lanes, cost) <= deadline:
+                kept = all(
+                    predicted_end(self._now, before, LARGEST, lanes, self._costs[ticket.step])
+                    <= ticket.deadline
+                    for before, ticket in overtaken
+                )
+                return step if kept else None
         return None
 
     def _expire(self, ticket: Ticket[None]) -> None:
@@ -220,7 +241,7 @@ SHAPES = {"Poisson": poisson, "bursty": bursty, "diurnal": diurnal}
 
 def measure(shape: str, load: float, policy: Policy, seed: int, seconds: float) -> dict[str, float]:
     """Figures of one run."""
-    simulation = Simulation(policy, DEADLINE_S, seed)
+    simulation = Simulation(policy, (DEADLINE_S,), seed)
     arrivals = SHAPES[shape](load * CAPACITY, random.Random(f"{shape} {load} {seed}"))
     outcome = simulation.run(arrivals, seconds)
     arrived = outcome.in_time + outcome.late + outcome.refused + outcome.expired

@@ -43,9 +43,26 @@ def predicted_end(
     """
     if ahead == 0 and min(lanes_free_at) <= now:
         return now + cost.predict(1)
-    full = cost.predict(max_batch_size)
+    return predicted_ends(now, ahead // max_batch_size, max_batch_size, lanes_free_at, cost)[-1]
+
+
+def predicted_ends(
+    now: float, batches: int, max_batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
+) -> list[float]:
+    """When those will have been answered whose batch is the first, the next, up to the last.
+
+    Args:
+        now: Clock seconds.
+        batches: Full ones that are served before the last, at least 0.
+        max_batch_size: Most items in a batch.
+        lanes_free_at: As for :func:`predicted_end`.
+        cost: What batches take.
+    """
+    full, bound = cost.predict(max_batch_size), cost.bound(max_batch_size)
     starts = [max(now, free_at) for free_at in lanes_free_at]
     heapify(starts)
-    for _ in range(ahead // max_batch_size):
+    ends = [starts[0] + bound]
+    for _ in range(batches):
         heapreplace(starts, starts[0] + full)
-    return starts[0] + cost.bound(max_batch_size)
+        ends.append(starts[0] + bound)
+    return ends

@@ -15,7 +15,7 @@ from math import inf
 from typing import Generic, TypeVar
 
 from server.errors import DeadlineExpiredError, DrainingError, EngineError, QueueFullError
-from server.pipeline.admission import QueuePolicy, predicted_end
+from server.pipeline.admission import QueuePolicy, predicted_end, predicted_ends
 from server.pipeline.cost import CostModel
 from server.pipeline.lanes import Lane, Lanes
 from server.pipeline.queue import Batch, BatchQueue, CloseReason, Ticket
@@ -179,7 +179,7 @@ class Batcher(Generic[Item, Result]):
             item: What ``run_batch`` gets.
             priority: 0 is the most urgent.
             deadline: On the event loop's clock, in seconds.
-            client: Whose item it is: clients of one priority take turns.
+            client: Whose item it is: clients of one priority take turns, each with its most urgent.
 
         Raises:
             DrainingError: The batcher no longer takes items.
@@ -244,11 +244,12 @@ class Batcher(Generic[Item, Result]):
         self._refuse_beyond_limit(now, priority, policy)
         if deadline == inf or not self._cost.known:
             return deadline, 0
-        ahead = self._queue.ahead_of(priority, client) + before
+        ahead = self._queue.ahead_of(priority, client, deadline) + before
+        overtaken = self._queue.overtaken_by(priority, client, deadline)
         end = inf
         for step, way in enumerate(self._ways):
             end = min(end, self._predicted_end(now + before_s, ahead, way.cost))
-            if end <= deadline:
+            if end <= deadline and self._in_time(now, overtaken, before):
                 return deadline, step
         if self._is_busy(ahead):
             self._on_drop(Drop.TOO_LATE)
@@ -296,6 +297,20 @@ class Batcher(Generic[Item, Result]):
         self._idle.clear()
         self._dispatch_soon(ticket.enqueued_at)
         return ticket
+
+    def _in_time(self, now: float, overtaken: list[tuple[int, Ticket[Item]]], before: int) -> bool:
+        """Whether those keep their deadlines that were let in and would be overtaken."""
+        most = self._max_batch_size
+        ends: dict[int, list[float]] = {}  # by step
+        for ahead, ticket in overtaken:
+            step = min(ticket.step, len(self._ways) - 1)
+            if step not in ends:
+                last = (overtaken[-1][0] + before) // most
+                cost = self._ways[step].cost
+                ends[step] = predicted_ends(now, last, most, self._lanes.free_at(), cost)
+            if ends[step][(ahead + before) // most] > ticket.deadline:
+                return False
+        return True
 
     def _predicted_end(self, now: float, ahead: int, cost: CostModel) -> float:
         free_at = self._lanes.free_at()

@@ -40,8 +40,8 @@ class Ticket(Generic[Item]):
         enqueued_at: Seconds on the caller's clock.
         priority: 0 is the most urgent; strict between levels.
         deadline: Seconds on the caller's clock; after it nobody wants the answer.
-        client: Whose it is. Within a level clients take turns; each one's own are first in first
-            out.
+        client: Whose it is. Within a level clients take turns; of each one's own the earliest
+            deadline goes first, and among equals whichever came first.
         step: How far inputs must shrink for it to be answered in time; 0: not at all.
     """
 
@@ -129,7 +129,9 @@ class BatchQueue(Generic[Item]):
 
     def add(self, ticket: Ticket[Item]) -> None:
         """Let a ticket wait. Tickets come in order of ``enqueued_at``."""
-        self._levels.setdefault(ticket.priority, FairQueue()).add(ticket, ticket.client)
+        self._levels.setdefault(ticket.priority, FairQueue()).add(
+            ticket, ticket.client, ticket.deadline
+        )
         self._waiting[ticket] = None
         self._needing[ticket.step] += 1
         if ticket.deadline < inf:
@@ -152,13 +154,29 @@ class BatchQueue(Generic[Item]):
         level = self._levels.get(priority)
         return 0 if level is None else len(level)
 
-    def ahead_of(self, priority: int, client: str) -> int:
+    def ahead_of(self, priority: int, client: str, deadline: float = inf) -> int:
         """How many of those that wait would be served before a new ticket."""
-        return sum(
-            level.ahead_of(client) if urgency == priority else len(level)
-            for urgency, level in self._levels.items()
-            if urgency <= priority
-        )
+        level = self._levels.get(priority)
+        own = 0 if level is None else level.ahead_of(client, deadline)
+        return own + self._more_urgent(priority)
+
+    def overtaken_by(
+        self, priority: int, client: str, deadline: float
+    ) -> list[tuple[int, Ticket[Item]]]:
+        """The tickets of the same client and priority that would be served after a new one.
+
+        Returns:
+            Each with how many would then be served before it, in their order.
+        """
+        level = self._levels.get(priority)
+        if level is None:
+            return []
+        before = self._more_urgent(priority)
+        overtaken = level.overtaken_by(client, deadline)
+        return [(before + ahead, ticket) for ahead, ticket in overtaken]
+
+    def _more_urgent(self, priority: int) -> int:
+        return sum(len(level) for urgency, level in self._levels.items() if urgency < priority)
 
     def hopeless(self, now: float) -> list[Ticket[Item]]:
         """Take out the tickets that would miss their deadline even if they ran at once.

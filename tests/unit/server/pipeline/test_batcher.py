@@ -525,8 +525,9 @@ async def test_draining_waits_for_a_batch_whose_callers_have_left() -> None:
 async def test_draining_ends_when_the_last_waiting_caller_leaves_or_expires() -> None:
     engine = PuppetEngine()
     batcher = Batcher(engine, max_batch_size=1)
-    callers = [
-        asyncio.create_task(batcher.submit(0)),
+    callers = [asyncio.create_task(batcher.submit(0))]
+    await at_rest()
+    callers += [
         asyncio.create_task(batcher.submit(1)),
         asyncio.create_task(batcher.submit(2, deadline=2.0)),
     ]

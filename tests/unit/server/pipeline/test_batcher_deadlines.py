@@ -120,11 +120,28 @@ async def test_the_refused_are_told_when_to_come_back() -> None:
     now = simulated_loop().time()
     end = cost_of(4) * 3 + 1.25 * cost_of(4)
     with pytest.raises(QueueFullError) as refused:
-        await batcher.submit(99, deadline=now + 10 * TICK)
+        await batcher.submit(99, deadline=now + 10 * TICK, priority=1)
     assert refused.value.retry_after_s == pytest.approx(end - (now + 10 * TICK))
-    assert (await batcher.submit(99, deadline=end)).result == 99
+    assert (await batcher.submit(99, deadline=end, priority=1)).result == 99
     assert simulated_loop().time() <= end
     await asyncio.gather(*calls)
+
+
+@simulated
+async def test_who_is_in_a_hurry_overtakes_where_nobody_is_late_for_it() -> None:
+    batcher: Batcher[int, int] = Batcher(Engine(), max_batch_size=1, cost=known_cost())
+    one = cost_of(1)
+    running = asyncio.ensure_future(batcher.submit(0))
+    await asyncio.sleep(TICK)
+    patient = asyncio.ensure_future(batcher.submit(1))
+    exact = asyncio.ensure_future(batcher.submit(2, deadline=3.2 * one))
+    await asyncio.sleep(TICK)
+    with pytest.raises(QueueFullError):  # it would be in time, and the one before it late
+        await batcher.submit(3, deadline=3.1 * one)
+    assert (await exact).result == 2
+    hasty = asyncio.ensure_future(batcher.submit(4, deadline=10 * one))
+    await asyncio.gather(hasty, patient, running)
+    assert simulated_loop().time() == pytest.approx(4 * one)
 
 
 @simulated

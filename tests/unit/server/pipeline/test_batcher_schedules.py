@@ -233,19 +233,21 @@ def batches_keep_their_bounds(world: World) -> None:
 
 
 def nobody_overtakes(world: World) -> None:
-    """Strict between priorities, first in first out within one."""
+    """Strict between priorities; within one the earliest deadline, then who came first."""
     batches = world.batches
     order = {number: place for place, number in enumerate(world.arrived)}
     turn = {item: index for index, batch in enumerate(batches) for item in batch.items}
     for batch in batches:
-        ranks = [(world.callers[n].priority, order[n]) for n in batch.items]
+        ranks = [(world.callers[n].priority, world.deadline(n), order[n]) for n in batch.items]
         assert ranks == sorted(ranks)
     for served, index in turn.items():
         start = batches[index].start
         for other in world.arrived:
             urgency = world.callers[other].priority - world.callers[served].priority
-            comes_first = (urgency == 0 and order[other] < order[served]) or (
-                urgency < 0 and world.arrived[other] < start
+            hurry = (world.deadline(other), order[other]) < (world.deadline(served), order[served])
+            # Who comes at the very moment of the start may come after it.
+            comes_first = (urgency < 0 or (urgency == 0 and hurry)) and (
+                world.arrived[other] < start or order[other] < order[served]
             )
             if comes_first and turn.get(other, inf) > index:
                 assert world.endings[other].at <= start

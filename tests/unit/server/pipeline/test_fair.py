@@ -53,6 +53,52 @@ def test_a_new_item_waits_for_as_many_as_was_said(
     assert sorted(order) == sorted(set(order))
 
 
+@given(st.lists(st.tuples(clients, st.integers(0, 5)), max_size=40))
+def test_of_each_clients_own_the_earliest_deadline_goes_first(
+    people: list[tuple[str, int]],
+) -> None:
+    """And whose turn it is does not depend on deadlines."""
+    urgent, plain = FairQueue[int](), FairQueue[int]()
+    for item, (name, deadline) in enumerate(people):
+        urgent.add(item, name, deadline)
+        plain.add(item, name)
+    order = served(urgent, len(people))
+    assert [people[item][0] for item in order] == [
+        people[item][0] for item in served(plain, len(people))
+    ]
+    for name in "abcd":
+        own = [(people[item][1], item) for item in order if people[item][0] == name]
+        assert own == sorted(own)
+
+
+@given(st.lists(st.tuples(clients, st.integers(0, 5)), max_size=40), clients, st.integers(0, 5))
+def test_a_new_items_place_and_whom_it_overtakes_are_foreseen(
+    people: list[tuple[str, int]], newcomer: str, deadline: int
+) -> None:
+    queue = FairQueue[int]()
+    for item, (name, ends) in enumerate(people):
+        queue.add(item, name, ends)
+    ahead, overtaken = queue.ahead_of(newcomer, deadline), queue.overtaken_by(newcomer, deadline)
+    queue.add(-1, newcomer, deadline)
+    order = served(queue, len(people) + 1)
+    assert order.index(-1) <= ahead
+    later = [item for item in order[order.index(-1) + 1 :] if people[item][0] == newcomer]
+    assert [item for _, item in overtaken] == later
+    assert all(order.index(item) <= before for before, item in overtaken)
+
+
+@given(st.lists(st.tuples(clients, st.integers(0, 3), st.booleans()), max_size=60))
+def test_as_many_turns_as_items_whoever_leaves(steps: list[tuple[str, int, bool]]) -> None:
+    queue, there = FairQueue[int](), list[int]()
+    for item, (name, deadline, leaves) in enumerate(steps):
+        queue.add(item, name, deadline)
+        there.append(item)
+        if leaves:
+            queue.remove(there.pop(deadline % len(there)))
+    assert sorted(served(queue, len(steps))) == there
+    assert len(queue) == 0
+
+
 def test_a_bulk_job_delays_another_client_by_one_item() -> None:
     queue: FairQueue[str] = FairQueue()
     for number in range(1000):
