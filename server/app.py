@@ -43,6 +43,7 @@ from server.rpc.answers import CatalogAnswers
 from server.rpc.calls import Handlers
 from server.rpc.feedback import AnswerMemory, FeedbackServicer
 from server.rpc.oip import InferenceAdminServicer, InferenceModelServicer
+from server.rpc.record import Recorder, RecordPolicy
 from server.settings import Settings
 from server.telemetry.host import CgroupCollector, gpu_collector
 from server.telemetry.metrics import Metrics
@@ -202,6 +203,7 @@ def _engine(
     tracing = _start_tracing(settings, stack)
     capture = _start_capture(settings, metrics, stack)
     memory = AnswerMemory(metrics, capture, settings.feedback_memory)
+    recorder = _start_recorder(settings, metrics, stack)
     answers = CatalogAnswers(
         catalog,
         metrics,
@@ -210,6 +212,7 @@ def _engine(
         settings.default_deadline_s,
         memory,
         provided.shadows,
+        recorder,
     )
     return _Engine(provided, catalog, answers, memory, metrics, takeovers)
 
@@ -360,6 +363,20 @@ def _start_capture(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         raise StartError(f"capture: {settings.capture}: {error.strerror}") from error
     stack.push_async_callback(asyncio.to_thread, capture.close)
     return capture
+
+
+def _start_recorder(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Recorder | None:
+    if settings.record is None:
+        return None
+    policy = RecordPolicy(
+        settings.record, settings.record_share, settings.record_budget_mib * 2**20
+    )
+    try:
+        recorder = Recorder(policy, lambda outcome: metrics.recorded.labels(outcome).inc())
+    except OSError as error:
+        raise StartError(f"record: {settings.record}: {error.strerror}") from error
+    stack.push_async_callback(asyncio.to_thread, recorder.close)
+    return recorder
 
 
 async def _load(provided: Provision, stop: asyncio.Event) -> None:

@@ -51,7 +51,8 @@ async def running_front(
         tell = _Teller()
         hello = Frame(Kind.HELLO, 0, (str(slots).encode(), str(memory.size).encode()))
         link = EngineLink(socket, hello, lambda serving: tell(listener, served, serving))
-        answers = RemoteAnswers(link, memory, decoder)
+        keeps_images = settings.capture is not None or settings.record is not None
+        answers = RemoteAnswers(link, memory, decoder, keeps_images=keeps_images)
         others = ForwardHandler(link, (models.SERVICE, feedback.SERVICE, oip.SERVICE))
         listener = Listener(settings, answers, others, port=port, reuse_port=True)
         await listener.start()

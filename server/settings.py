@@ -274,6 +274,17 @@ class Settings(BaseSettings):
     capture_budget_mib: int = Field(
         default=1024, ge=1, description="most of the capture folder's photos, in MiB"
     )
+    record: Path | None = Field(
+        default=None,
+        description="folder for a record of requests with their arrival times, to be replayed;"
+        " images only of senders who allow it; none: nothing is recorded",
+    )
+    record_share: float = Field(
+        default=0.1, ge=0, le=1, description="share of the requests that are recorded"
+    )
+    record_budget_mib: int = Field(
+        default=256, ge=1, description="most of the record, in MiB; the oldest requests go first"
+    )
     feedback_memory: int = Field(
         default=10_000, ge=1, description="answers that Feedback can still speak of"
     )

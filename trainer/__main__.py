@@ -214,7 +214,12 @@ def evaluate(
 
 
 @app.command()
-def report(run: RunArgument, data: DataOption = None, cache: CacheOption = None) -> None:
+def report(
+    run: RunArgument,
+    data: DataOption = None,
+    others: OthersOption = None,
+    cache: CacheOption = None,
+) -> None:
     """Write a run's report.html, one page with every plot, and print its path."""
     from trainer.data import default_cache
     from trainer.report import write_report
@@ -222,7 +227,7 @@ def report(run: RunArgument, data: DataOption = None, cache: CacheOption = None)
     from trainer.score import score
 
     cache = cache or default_cache()
-    typer.echo(write_report(score(Run(run), data, cache), cache))
+    typer.echo(write_report(score(Run(run), data, cache), cache, others))
 
 
 @app.command()

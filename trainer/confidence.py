@@ -16,6 +16,7 @@ from trainer.evaluate import fit_temperature, wilson_interval
 COVERAGES = (0.9, 0.95, 0.99)
 _CONFIDENCE = 0.95
 _BISECTIONS = 60
+_ROUNDING = 1e-9  # more than what binary fractions add up to, less than any rank
 _ABSTAINED = 0.1
 
 
@@ -148,8 +149,19 @@ def least_score(scores: Tensor, labels: Tensor, coverage: float) -> float:
         coverage: Share of new photos like these whose set is to hold the true label.
     """
     of_truth = scores.gather(1, labels[:, None]).flatten().sort().values
-    rank = int((len(labels) + 1) * (1 - coverage))  # how many may be left out
+    rank = left_out(len(labels), coverage)
     return float(of_truth[rank - 1]) if rank > 0 else 0.0
+
+
+def left_out(photos: int, coverage: float) -> int:
+    """How many of so many calibration photos lie at or below the least score.
+
+    Their rank in n + 1 is what the promise rests on: the coverage of new photos is Beta
+    distributed with n + 1 - rank and rank (Vovk, "Conditional validity of inductive conformal
+    predictors", 2012), its mean 1 - rank / (n + 1) and never below ``coverage``.
+    """
+    # 1 - 0.9 is a little less than a tenth: of 100 the tenth would be the ninth.
+    return int((photos + 1) * (1 - coverage) + _ROUNDING)
 
 
 def check_confidence(calibration: Calibration, logits: Tensor, labels: Tensor) -> ConfidenceFigures:

@@ -60,7 +60,7 @@ def recalibrate(
     """
     artifact = repository.read(model, version)
     recipe = parse_recipe(artifact.manifest.recipe, f"{model} version {version}")
-    validation, test = _held_out(artifact, recipe, data, cache)
+    validation, test = held_out(artifact, recipe, data, cache)
     calibration = calibrate(validation.logits, validation.images.labels, recipe.abstain_risk)
     trust = trust_of(artifact.module().eval(), calibration, validation, test, recipe.input, others)
     names = [label.display_name for label in artifact.manifest.labels]
@@ -81,9 +81,21 @@ def recalibrate(
     return repository.publish(model, build, verify_in_fresh_process)
 
 
-def _held_out(
+def held_out(
     artifact: Artifact, recipe: Recipe, data: Path, cache: Path
 ) -> tuple[Predictions, Predictions]:
+    """A published version's answers on the validation and the test photos of its recipe.
+
+    Args:
+        artifact: The version.
+        recipe: Of its manifest.
+        data: The photos it was trained on.
+        cache: Where archives are unpacked and decoded photos kept.
+
+    Raises:
+        DataError: The photos cannot be read.
+        PublishError: They are not those it was trained on.
+    """
     root = resolve_data(data, recipe.data, cache)
     photos = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels)
     test = read_evaluation(photos.test, recipe.input, cache)

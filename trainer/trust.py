@@ -11,6 +11,7 @@ from models.manifest import Calibration, InputSpec, Novelty, Reference
 from trainer.confidence import ConfidenceFigures, check_confidence
 from trainer.corruptions import CorruptionFigures, robustness
 from trainer.novelty import (
+    NoveltyChoice,
     NoveltyFigures,
     Seen,
     check_novelty,
@@ -79,22 +80,69 @@ def trust_of(
         DataError: The folder has no photo that can be read.
     """
     temperature = calibration.temperature
-    seen = look(module, validation.images.inputs)
-    strange = look(module, read_others(others, spec)) if others else None
-    # Every second photo of other things chooses the score, the rest say what it detects.
-    choosing, judging = _halves(strange) if strange else (None, None)
-    choice = choose_novelty(seen, validation.images.labels, temperature, choosing)
+    trial = try_novelty(module, temperature, validation, test, spec, others)
+    choice = trial.choice
     figures = TrustFigures(
         confidence=check_confidence(calibration, test.logits, test.images.labels),
-        novelty=check_novelty(choice, look(module, test.images.inputs), judging, temperature)
-        if judging
-        else None,
+        novelty=trial.figures,
         corruptions=robustness(module, test.images.inputs, test.images.labels, temperature),
     )
     reference = reference_of(
         validation.images.inputs, validation.scores(temperature), choice.validation
     )
     return Trust(choice.novelty, reference, choice.centroids, figures)
+
+
+@dataclass(frozen=True)
+class NoveltyTrial:
+    """A novelty score and what it says of photos that did not choose it.
+
+    Attributes:
+        choice: The score.
+        ordinary: Of the test photos, float32 [n].
+        strange: Of photos of other things, float32 [m]; None where there were none.
+        figures: How well it tells them apart; None likewise.
+    """
+
+    choice: NoveltyChoice
+    ordinary: Tensor
+    strange: Tensor | None
+    figures: NoveltyFigures | None
+
+
+def try_novelty(
+    module: FeaturesAndHead,
+    temperature: float,
+    validation: Predictions,
+    test: Predictions,
+    spec: InputSpec,
+    others: Path | None,
+) -> NoveltyTrial:
+    """Choose a novelty score on validation photos, try it on test photos.
+
+    Args:
+        module: Scripted: fp32, eval mode, on the CPU.
+        temperature: Of its scores.
+        validation: Its answers on validation photos.
+        test: Its answers on test photos.
+        spec: Its input.
+        others: A folder with photos that are of none of its classes.
+
+    Raises:
+        DataError: The folder has no photo that can be read.
+    """
+    seen = look(module, test.images.inputs)
+    strange = look(module, read_others(others, spec)) if others else None
+    # Every second photo of other things chooses the score, the rest say what it detects.
+    choosing, judging = _halves(strange) if strange else (None, None)
+    labels = validation.images.labels
+    choice = choose_novelty(look(module, validation.images.inputs), labels, temperature, choosing)
+    return NoveltyTrial(
+        choice=choice,
+        ordinary=choice.scores(seen, temperature),
+        strange=choice.scores(judging, temperature) if judging else None,
+        figures=check_novelty(choice, seen, judging, temperature) if judging else None,
+    )
 
 
 def _halves(seen: Seen) -> tuple[Seen, Seen]:

@@ -99,6 +99,14 @@ COMMANDS: Mapping[str, Command] = {
         "Put the server under load: throughput, latencies, refusals. Ctrl-C ends it early.",
         ("bench DIR", "bench DIR --rate 200 --deadline-ms 500"),
     ),
+    "replay": Command(
+        "Send recorded requests again, at their own times, and say what differs.",
+        (
+            "replay RECORD --speed 2",
+            "replay RECORD --version 5 --json",
+            "replay RECORD --server new.example.org:443 --against old.example.org:443",
+        ),
+    ),
 }
 
 

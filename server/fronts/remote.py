@@ -40,12 +40,17 @@ class RemoteAnswers:
         link: To the engine.
         slots: For pixels.
         decoder: Of this process.
+        keeps_images: Whether the engine may keep the files of senders who allow it: those then
+            go along with their pixels.
     """
 
-    def __init__(self, link: EngineLink, slots: Slots, decoder: DecodePool) -> None:
+    def __init__(
+        self, link: EngineLink, slots: Slots, decoder: DecodePool, *, keeps_images: bool
+    ) -> None:
         self._link = link
         self._slots = slots
         self._decoder = decoder
+        self._keeps_images = keeps_images
         self._specs: dict[bytes, InputSpec] = {}
         self._active = 0
         self._idle = asyncio.Event()
@@ -90,7 +95,8 @@ class RemoteAnswers:
         if self._draining:
             raise DrainingError("the server is shutting down and takes no new requests")
         source = _source(request)
-        request.ClearField("image")
+        if not (self._keeps_images and request.may_keep_image):
+            request.ClearField("image")
         head = (method.encode(), callers.pack(caller), request.SerializeToString())
         model = request.model.SerializeToString()
         spec = await self._spec(model)

@@ -1,4 +1,4 @@
-"""Photos worth learning from, kept on disk: a bounded queue and a thread that writes.
+"""Photos worth learning from, kept on disk by a thread of their own.
 
 Off unless the operator names a folder, and of each photo unless its sender allows it. What the
 thread has no time for is dropped and counted; answering never waits.
@@ -7,12 +7,12 @@ thread has no time for is dropped and counted; answering never waits.
 import hashlib
 import json
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from server.pipeline.offload import Offload
 
 log = logging.getLogger(__name__)
 
@@ -90,26 +90,21 @@ class Capture:
         self._allowance, self._refilled = float(_BURST), clock()
         policy.folder.mkdir(parents=True, exist_ok=True)
         self._used_bytes = sum(path.stat().st_size for path in policy.folder.iterdir())
-        self._queue: queue.Queue[Captured | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._write_all, name="capture", daemon=True)
-        self._thread.start()
+        self._writer: Offload[Captured] = Offload("capture", self._keep, _WAITING)
 
     def offer(self, photo: Captured) -> bool:
         """Keep a photo if the policy has room for it; returns at once."""
         if not photo.true_label and not self._takes_one():
             self._on_outcome("rate")
             return False
-        try:
-            self._queue.put_nowait(photo)
-        except queue.Full:
+        if not self._writer.offer(photo):
             self._on_outcome("queue")
             return False
         return True
 
     def close(self) -> None:
         """Write what waits and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
+        self._writer.close()
 
     def _takes_one(self) -> bool:
         now = self._clock()
@@ -120,13 +115,12 @@ class Capture:
         self._allowance -= 1
         return True
 
-    def _write_all(self) -> None:
-        while (photo := self._queue.get()) is not None:
-            try:
-                self._on_outcome("kept" if self._write(photo) else "budget")
-            except OSError:
-                log.exception("a photo could not be kept")
-                self._on_outcome("failed")
+    def _keep(self, photo: Captured) -> None:
+        try:
+            self._on_outcome("kept" if self._write(photo) else "budget")
+        except OSError:
+            log.exception("a photo could not be kept")
+            self._on_outcome("failed")
 
     def _write(self, photo: Captured) -> bool:
         name = hashlib.sha256(photo.image).hexdigest()

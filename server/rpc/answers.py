@@ -20,6 +20,7 @@ from server.pipeline.decode import ImageSource
 from server.rpc import translate
 from server.rpc.calls import Caller, accept_request_id
 from server.rpc.feedback import AnswerMemory
+from server.rpc.record import Passed, Recorder, image_bytes
 from server.rpc.status import status_of
 from server.telemetry.current_trace import current_trace
 from server.telemetry.metrics import Metrics
@@ -64,6 +65,7 @@ class CatalogAnswers:
         default_timeout_s: How long a request may take whose caller set no deadline.
         memory: Of the answers, for those who speak of them later.
         shadows: Has versions on trial answer copies.
+        recorder: Of requests, to be replayed; None: none is recorded.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class CatalogAnswers:
         default_timeout_s: float,
         memory: AnswerMemory,
         shadows: Shadows,
+        recorder: Recorder | None,
     ) -> None:
         self._shadows = shadows
+        self._recorder = recorder
         self._memory = memory
         self._catalog = catalog
         self._metrics = metrics
@@ -114,7 +118,7 @@ class CatalogAnswers:
         started = time.perf_counter()
         # A name that is refused stands in the answer, to match it, and nowhere else.
         request_id, labels, code = "", ("", ""), code_pb2.CANCELLED
-        outcome: Outcome
+        outcome: Outcome = status_pb2.Status(code=code)
         answer: Classification | None = None
         trace = self._tracing.begin(method, caller.trace_headers) if self._tracing else None
         current_trace.set(trace)
@@ -145,6 +149,8 @@ class CatalogAnswers:
             self._observe(record)
             if trace is not None:
                 trace.end(record)
+            if self._recorder is not None:
+                self._recorder.note(request_id, _passed(request, outcome, source, record))
         return Served(request.request_id or request_id, outcome)
 
     async def _classify_within(
@@ -194,6 +200,24 @@ class CatalogAnswers:
                 record.total_s, {"trace_id": record.trace_id} if record.trace_id else None
             )
         self._request_log.write(record)
+
+
+def _passed(
+    request: classify_pb2.ClassifyRequest,
+    outcome: Outcome,
+    source: ImageSource | None,
+    record: RequestRecord,
+) -> Passed:
+    # What was decoded elsewhere came before it came here.
+    total_s = record.total_s + (source.spent_s if source else 0.0)
+    return Passed(
+        method=record.method,
+        request=request,
+        outcome=outcome,
+        image_bytes=source.size if source else image_bytes(request),
+        arrived_s=time.time() - total_s,
+        total_s=total_s,
+    )
 
 
 def told(error: BaseException) -> Exception:

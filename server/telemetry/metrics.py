@@ -145,6 +145,12 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        self.recorded = Counter(
+            "menagerie_recorded",
+            "Requests recorded to be replayed, or why not: queue, failed.",
+            ("outcome",),
+            registry=registry,
+        )
         self.drift_alarms = Counter(
             "menagerie_drift_alarms",
             "Windows of 1,000 images whose index lay above its threshold.",

@@ -56,6 +56,11 @@ class RequestRecord:
     trace_id: str = ""
 
 
+def is_among(request_id: str, share: float) -> bool:
+    """Whether a request is among a share of them, 0 to 1, that goes by a hash of its id."""
+    return zlib.crc32(request_id.encode()) < share * _HASHES
+
+
 class RequestLog:
     """Decides which requests get a line, and writes it.
 
@@ -69,7 +74,7 @@ class RequestLog:
     def __init__(
         self, share: float, slow_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._below = share * _HASHES
+        self._share = share
         self._slow_s = slow_s
         self._clock = clock
         self._second = 0
@@ -86,7 +91,7 @@ class RequestLog:
             log.info("request", extra={"fields": _fields(record)})
 
     def _is_chosen(self, request_id: str) -> bool:
-        return log.isEnabledFor(logging.INFO) and zlib.crc32(request_id.encode()) < self._below
+        return log.isEnabledFor(logging.INFO) and is_among(request_id, self._share)
 
     def _may_tell_of_slow(self) -> bool:
         second = int(self._clock())

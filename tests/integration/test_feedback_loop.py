@@ -5,6 +5,10 @@ whatever the first model does not.
 """
 
 import json
+import re
+import time
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from client import Client, NotFoundError
-from models.repository import LABELS_NAME, ModelRepository
-from tests.integration.conftest import run_server
+from client.admin import AdminClient
+from models.repository import LABELS_NAME
+from tests.integration.conftest import Server, run_server
 from tests.unit.trainer.photos import write_photos, write_recipe
 from trainer.__main__ import app
 
@@ -91,14 +96,82 @@ def test_the_model_learns_what_it_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     trainer("publish", run, "--repository", repository, "--no-twin")  # past champion and gates
     labels = repository / MODEL / LABELS_NAME
     labels.write_text(json.dumps({"stable": 1, "canary": 2}))
-    assert ModelRepository(repository).versions(MODEL) == [1, 2]
-    with run_server("--repository", str(repository)) as server, Client(server.grpc) as client:
-        assert share_of(truth, client, unseen, label="stable") == before
-        after = share_of(truth, client, unseen, label="canary")
-    assert before <= 0.5
-    assert after >= 0.9
-    labels.write_text(json.dumps({"stable": 2}))
-    assert ModelRepository(repository).labels(MODEL) == {"stable": 2}
+    trial = try_out(repository, data, unseen, truth)
+    assert trial["nobody chose it yet"] == before <= 0.5
+    assert trial["share of the canary"] == pytest.approx(0.25, abs=0.03)
+    assert trial["right of the old"] <= 0.5
+    assert trial["right of the new"] >= 0.9
+    assert trial["after"] >= 0.9
+    assert trial["what it knew"] >= 0.9
+
+
+def try_out(repository: Path, data: Path, unseen: list[Path], truth: str) -> dict[str, float]:
+    """Send the new version a quarter of the traffic, then move the label to it.
+
+    Returns:
+        Shares of answers that are right, and the canary's share of them.
+    """
+    stable = json.dumps({MODEL: {"default_label": "stable"}})
+    flags = ("--repository", str(repository), "--models", stable, "--repository-poll-s", "0.2")
+    with (
+        run_server(*flags, "--admin-port", "0") as server,
+        Client(server.grpc) as client,
+        AdminClient(server.admin) as admin,
+    ):
+        before = share_of(truth, client, unseen)
+        admin.set_canary(MODEL, "2", 0.25)
+        (old_asked, old_right), (new_asked, new_right) = right_by_version(
+            client, server, unseen * 3, truth
+        )
+        (repository / MODEL / LABELS_NAME).write_text(json.dumps({"stable": 2}))
+        wait_for_stable(client, "2")
+        admin.set_canary(MODEL, "2", 0.0)
+        assert {client.classify(photo, model=MODEL).version for photo in unseen} == {"2"}
+        return {
+            "nobody chose it yet": before,
+            "share of the canary": new_asked / (old_asked + new_asked),
+            "right of the old": old_right / old_asked,
+            "right of the new": new_right / new_asked,
+            "after": share_of(truth, client, unseen),
+            "what it knew": sum(
+                share_of(name, client, known(data, name)) for name in ("red", "blue")
+            ) / 2,
+        }  # fmt: skip
+
+
+def known(data: Path, name: str) -> list[Path]:
+    """Photos of a class that the first model was tested on."""
+    return sorted((data / "test" / name).glob("*.jpg"))[:6]
+
+
+def right_by_version(
+    client: Client, server: Server, photos: list[Path], truth: str
+) -> list[tuple[int, int]]:
+    """Send photos that name no version and say what they show.
+
+    Returns:
+        Of version 1 and 2 how many it answered, and how many rightly as the metrics have it.
+    """
+    answered: Counter[str] = Counter()
+    for photo in photos:
+        answer = client.classify(photo, model=MODEL)
+        answered[answer.version] += 1
+        client.feedback(answer.request_id, truth)
+    with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=30) as page:
+        counted = re.findall(
+            r'^menagerie_feedback_total\{.*outcome="correct",version="(\d+)"\} (\S+)$',
+            page.read().decode(), re.MULTILINE,
+        )  # fmt: skip
+    right = {version: round(float(count)) for version, count in counted}
+    return [(answered[version], right.get(version, 0)) for version in ("1", "2")]
+
+
+def wait_for_stable(client: Client, version: str) -> None:
+    """Return once the label has moved."""
+    give_up = time.monotonic() + 60
+    while client.model(MODEL, label="stable").version != version:
+        assert time.monotonic() < give_up, "the label has not moved"
+        time.sleep(0.05)
 
 
 def test_nothing_is_kept_without_consent_or_without_a_reason(tmp_path: Path, cat: bytes) -> None:

@@ -1,5 +1,6 @@
 """Several fronts before one engine: what dies, what is lost with it, and what comes back."""
 
+import io
 import os
 import select
 import signal
@@ -11,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
 
+from client import Client
 from client.admin import AdminClient
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
 from server.fronts.shared_folder import place, sweep
-from tests.artifacts import publish_tiny_artifact
+from tests.artifacts import TINY_LABELS, publish_tiny_artifact
 from tests.integration.conftest import Server, run_server
 from tests.load import watching
 
@@ -26,16 +30,22 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 ALONE = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
 
 
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("capture")
+
+
 # One for all tests here, in this order: to start three processes takes a while.
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory):
+def server(tmp_path_factory: pytest.TempPathFactory, capture: Path):
     root = tmp_path_factory.mktemp("two versions")
     for _ in range(2):
         publish_tiny_artifact(root)
     flags = ("--fronts", "2", "--repository", str(root), "--version-policy", "latest:2")
+    keeping = ("--capture", str(capture), "--capture-budget-mib", "1")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         admin = probe.getsockname()[1]
-    with run_server(*flags, "--admin-port", str(admin)) as running:
+    with run_server(*flags, *keeping, "--admin-port", str(admin)) as running:
         yield replace(running, admin=f"127.0.0.1:{admin}")
 
 
@@ -76,21 +86,58 @@ def call(address: str, request: classify_pb2.ClassifyRequest) -> grpc.StatusCode
     return grpc.StatusCode.OK
 
 
+def counted(server: Server, metric: str) -> dict[str, float]:
+    """The samples of a metric, by their labels."""
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in metrics_of(server)
+        if line.startswith(metric + "{")
+    }
+
+
 def test_metrics_count_the_calls_of_all_fronts(server: Server, request_of) -> None:
     for _ in range(12):
         assert call(server.grpc, request_of) is grpc.StatusCode.OK
     refused = classify_pb2.ClassifyRequest(image=classify_pb2.Image(encoded=b"no image"))
     assert call(server.grpc, refused) is grpc.StatusCode.INVALID_ARGUMENT
-    counted = {
-        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-        for line in metrics_of(server)
-        if line.startswith("menagerie_requests_total{")
-    }
+    requests = counted(server, "menagerie_requests_total")
     by_code = {
-        code: sum(value for key, value in counted.items() if f'code="{code}"' in key)
+        code: sum(value for key, value in requests.items() if f'code="{code}"' in key)
         for code in ("OK", "INVALID_ARGUMENT")
     }
     assert by_code == {"OK": 12, "INVALID_ARGUMENT": 1}
+
+
+def noise(seed: int) -> bytes:
+    """A JPEG of about 110 KB."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def test_photos_that_came_by_any_front_are_kept_within_one_budget(
+    server: Server, capture: Path
+) -> None:
+    photos = [noise(seed) for seed in range(20)]
+    for number, photo in enumerate(photos):  # each by a connection of its own
+        with Client(server.grpc) as client:
+            allowed = number != 0
+            answer = client.classify(photo, may_keep_image=allowed)
+            other = next(name for name in TINY_LABELS if name != answer.predictions[0].id)
+            client.feedback(answer.request_id, other)
+    outcomes = {"kept": 0.0, "budget": 0.0}
+    give_up = time.monotonic() + 60
+    while sum(outcomes.values()) < len(photos) - 1:
+        assert time.monotonic() < give_up, f"photos are missing: {outcomes}"
+        time.sleep(0.05)
+        found = counted(server, "menagerie_captured_total")
+        outcomes = {name: found.get(f'menagerie_captured_total{{outcome="{name}"}}', 0.0)
+                    for name in outcomes}  # fmt: skip
+    kept = {path.read_bytes() for path in capture.glob("*.jpg")}
+    assert outcomes == {"kept": len(kept), "budget": 19 - len(kept)}
+    assert kept <= set(photos[1:])  # the files as they came; nobody allowed the first
+    assert 2**19 < sum(map(len, kept)) <= 2**20
 
 
 def test_both_fronts_take_calls(server: Server, request_of) -> None:

@@ -18,32 +18,44 @@ from trainer.report.confusion import confusion_figure
 from trainer.report.copies import copies_across_split
 from trainer.report.curves import curves
 from trainer.report.gallery import activation_samples, random_samples, top_losses
+from trainer.report.novelty import novelty_figure
 from trainer.report.reliability import reliability_figure, risk_coverage_figure
 from trainer.score import ScoredRun
+from trainer.trust import NoveltyTrial, try_novelty
 
 
-def write_report(scored: ScoredRun, cache: Path | None = None) -> Path:
+def write_report(scored: ScoredRun, cache: Path | None = None, others: Path | None = None) -> Path:
     """Write ``report.html`` and ``plots/*.png`` into the run's folder.
 
     Args:
         scored: A finished run and its answers.
         cache: As for ``fit``.
+        others: A folder with photos that are of none of the classes, to try the novelty score on.
 
     Returns:
         The page's path.
 
     Raises:
-        RunError: The folder cannot be written.
+        DataError: That folder has no photo that can be read.
+        RunError: The run's folder cannot be written.
     """
-    plots = {name: png(figure) for name, figure in _figures(scored).items()}
-    page = _render(scored, plots, cache)
+    trial = try_novelty(
+        scored.module,
+        scored.temperature,
+        scored.validation,
+        scored.test,
+        scored.recipe.input,
+        others,
+    )
+    plots = {name: png(figure) for name, figure in _figures(scored, trial).items()}
+    page = _render(scored, plots, trial, cache)
     for name, content in plots.items():
         scored.run.write_bytes(f"plots/{name}.png", content)
     scored.run.write("report.html", page)
     return scored.run.folder / "report.html"
 
 
-def _figures(scored: ScoredRun) -> dict[str, Figure]:
+def _figures(scored: ScoredRun, trial: NoveltyTrial) -> dict[str, Figure]:
     evaluation = scored.evaluation()
     history_path = scored.run.folder / "metrics.csv"
     history = read_history(history_path) if history_path.is_file() else []
@@ -55,10 +67,13 @@ def _figures(scored: ScoredRun) -> dict[str, Figure]:
         "risk-coverage": risk_coverage_figure(
             *risk_coverage(scores, scored.test.images.labels), scored.calibration.abstain
         ),
+        "novelty": novelty_figure(trial.ordinary, trial.strange, trial.choice.novelty.threshold),
     }
 
 
-def _render(scored: ScoredRun, plots: Mapping[str, bytes], cache: Path | None) -> str:
+def _render(
+    scored: ScoredRun, plots: Mapping[str, bytes], trial: NoveltyTrial, cache: Path | None
+) -> str:
     # Everything that comes from outside (class names, paths, recipes) is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -86,6 +101,7 @@ def _render(scored: ScoredRun, plots: Mapping[str, bytes], cache: Path | None) -
         confidence=check_confidence(
             scored.calibration, scored.test.logits, scored.test.images.labels
         ),
+        trial=trial,
         corruptions=robustness(
             scored.module,
             scored.test.images.inputs,

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from proto.classify.v1 import common_pb2 as proto_dot_classify_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/classify/v1/model.proto\x12\x0b\x63lassify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eproto/classify/v1/common.proto\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.classify.v1.Model\"8\n\x0fGetModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.classify.v1.ModelSpec\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.classify.v1.Model\"\xc6\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.classify.v1.ModelState\x12\x14\n\x0cstate_reason\x18\x05 \x01(\t\x12\x16\n\x0eversion_labels\x18\x06 \x03(\t\x12\"\n\x06labels\x18\x07 \x03(\x0b\x32\x12.classify.v1.Label\x12%\n\x05input\x18\x08 \x01(\x0b\x32\x16.classify.v1.InputSpec\x12\x0f\n\x07network\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07metrics\x18\x0b \x03(\x0b\x32\x1f.classify.v1.Model.MetricsEntry\x12\x0e\n\x06\x64igest\x18\x0c \x01(\t\x12\x0e\n\x06\x65ngine\x18\r \x01(\t\x12\x18\n\x10\x64\x61ta_fingerprint\x18\x0e \x01(\t\x12\x13\n\x0brecipe_json\x18\x0f \x01(\t\x12\x34\n\tlibraries\x18\x10 \x03(\x0b\x32!.classify.v1.Model.LibrariesEntry\x12\x0e\n\x06tuning\x18\x11 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x05Label\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"o\n\tInputSpec\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12,\n\x0bresize_rule\x18\x03 \x01(\x0e\x32\x17.classify.v1.ResizeRule\x12\x15\n\rcrop_fraction\x18\x04 \x01(\x02*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04*F\n\nResizeRule\x12\x1b\n\x17RESIZE_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17RESIZE_RULE_CENTER_CROP\x10\x01\x32\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.classify.v1.ListModelsRequest\x1a\x1f.classify.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.classify.v1.GetModelRequest\x1a\x1d.classify.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/classify/v1/model.proto\x12\x0b\x63lassify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eproto/classify/v1/common.proto\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.classify.v1.Model\"8\n\x0fGetModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.classify.v1.ModelSpec\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.classify.v1.Model\"\xef\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.classify.v1.ModelState\x12\x14\n\x0cstate_reason\x18\x05 \x01(\t\x12\x16\n\x0eversion_labels\x18\x06 \x03(\t\x12\"\n\x06labels\x18\x07 \x03(\x0b\x32\x12.classify.v1.Label\x12%\n\x05input\x18\x08 \x01(\x0b\x32\x16.classify.v1.InputSpec\x12\x0f\n\x07network\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07metrics\x18\x0b \x03(\x0b\x32\x1f.classify.v1.Model.MetricsEntry\x12\x0e\n\x06\x64igest\x18\x0c \x01(\t\x12\x0e\n\x06\x65ngine\x18\r \x01(\t\x12\x18\n\x10\x64\x61ta_fingerprint\x18\x0e \x01(\t\x12\x13\n\x0brecipe_json\x18\x0f \x01(\t\x12\x34\n\tlibraries\x18\x10 \x03(\x0b\x32!.classify.v1.Model.LibrariesEntry\x12\x0e\n\x06tuning\x18\x11 \x01(\t\x12\'\n\x08\x63\x61pacity\x18\x12 \x01(\x0b\x32\x15.classify.v1.Capacity\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x08\x43\x61pacity\x12+\n\x0b\x62\x61tch_times\x18\x01 \x03(\x0b\x32\x16.classify.v1.BatchTime\x12\r\n\x05lanes\x18\x02 \x01(\x05\x12\x16\n\x0emax_batch_size\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x05 \x01(\x01\x12\x10\n\x08\x64\x65\x63oders\x18\x06 \x01(\x05\"0\n\tBatchTime\x12\x12\n\nbatch_size\x18\x01 \x01(\x05\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"8\n\x05Label\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"o\n\tInputSpec\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12,\n\x0bresize_rule\x18\x03 \x01(\x0e\x32\x17.classify.v1.ResizeRule\x12\x15\n\rcrop_fraction\x18\x04 \x01(\x02*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04*F\n\nResizeRule\x12\x1b\n\x17RESIZE_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17RESIZE_RULE_CENTER_CROP\x10\x01\x32\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.classify.v1.ListModelsRequest\x1a\x1f.classify.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.classify.v1.GetModelRequest\x1a\x1d.classify.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL_LIBRARIESENTRY']._loaded_options = None
   _globals['_MODEL_LIBRARIESENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=1060
-  _globals['_MODELSTATE']._serialized_end=1199
-  _globals['_RESIZERULE']._serialized_start=1201
-  _globals['_RESIZERULE']._serialized_end=1271
+  _globals['_MODELSTATE']._serialized_start=1306
+  _globals['_MODELSTATE']._serialized_end=1445
+  _globals['_RESIZERULE']._serialized_start=1447
+  _globals['_RESIZERULE']._serialized_end=1517
   _globals['_LISTMODELSREQUEST']._serialized_start=111
   _globals['_LISTMODELSREQUEST']._serialized_end=130
   _globals['_LISTMODELSRESPONSE']._serialized_start=132
@@ -50,15 +50,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE']._serialized_start=248
   _globals['_GETMODELRESPONSE']._serialized_end=301
   _globals['_MODEL']._serialized_start=304
-  _globals['_MODEL']._serialized_end=886
-  _globals['_MODEL_METRICSENTRY']._serialized_start=790
-  _globals['_MODEL_METRICSENTRY']._serialized_end=836
-  _globals['_MODEL_LIBRARIESENTRY']._serialized_start=838
-  _globals['_MODEL_LIBRARIESENTRY']._serialized_end=886
-  _globals['_LABEL']._serialized_start=888
-  _globals['_LABEL']._serialized_end=944
-  _globals['_INPUTSPEC']._serialized_start=946
-  _globals['_INPUTSPEC']._serialized_end=1057
-  _globals['_MODELSERVICE']._serialized_start=1274
-  _globals['_MODELSERVICE']._serialized_end=1440
+  _globals['_MODEL']._serialized_end=927
+  _globals['_MODEL_METRICSENTRY']._serialized_start=831
+  _globals['_MODEL_METRICSENTRY']._serialized_end=877
+  _globals['_MODEL_LIBRARIESENTRY']._serialized_start=879
+  _globals['_MODEL_LIBRARIESENTRY']._serialized_end=927
+  _globals['_CAPACITY']._serialized_start=930
+  _globals['_CAPACITY']._serialized_end=1082
+  _globals['_BATCHTIME']._serialized_start=1084
+  _globals['_BATCHTIME']._serialized_end=1132
+  _globals['_LABEL']._serialized_start=1134
+  _globals['_LABEL']._serialized_end=1190
+  _globals['_INPUTSPEC']._serialized_start=1192
+  _globals['_INPUTSPEC']._serialized_end=1303
+  _globals['_MODELSERVICE']._serialized_start=1520
+  _globals['_MODELSERVICE']._serialized_end=1686
 # @@protoc_insertion_point(module_scope)

@@ -225,6 +225,7 @@ class Model(_message.Message):
     RECIPE_JSON_FIELD_NUMBER: _builtins.int
     LIBRARIES_FIELD_NUMBER: _builtins.int
     TUNING_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     version: _builtins.str
@@ -277,6 +278,10 @@ class Model(_message.Message):
     def libraries(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The libraries that trained it, with their versions."""
 
+    @_builtins.property
+    def capacity(self) -> Global___Capacity:
+        """What it can do on this server, as measured there. Unset unless READY."""
+
     def __init__(
         self,
         *,
@@ -297,14 +302,89 @@ class Model(_message.Message):
         recipe_json: _builtins.str = ...,
         libraries: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tuning: _builtins.str = ...,
+        capacity: Global___Capacity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "create_time", b"create_time", "input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "data_fingerprint", b"data_fingerprint", "digest", b"digest", "engine", b"engine", "input", b"input", "is_default", b"is_default", "labels", b"labels", "libraries", b"libraries", "metrics", b"metrics", "name", b"name", "network", b"network", "recipe_json", b"recipe_json", "state", b"state", "state_reason", b"state_reason", "tuning", b"tuning", "version", b"version", "version_labels", b"version_labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "create_time", b"create_time", "data_fingerprint", b"data_fingerprint", "digest", b"digest", "engine", b"engine", "input", b"input", "is_default", b"is_default", "labels", b"labels", "libraries", b"libraries", "metrics", b"metrics", "name", b"name", "network", b"network", "recipe_json", b"recipe_json", "state", b"state", "state_reason", b"state_reason", "tuning", b"tuning", "version", b"version", "version_labels", b"version_labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Capacity(_message.Message):
+    """What a model version can do on one server: enough to plan how many it takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_TIMES_FIELD_NUMBER: _builtins.int
+    LANES_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DECODE_SECONDS_FIELD_NUMBER: _builtins.int
+    DECODERS_FIELD_NUMBER: _builtins.int
+    lanes: _builtins.int
+    """Batches that the device computes at the same time, of all its models."""
+    max_batch_size: _builtins.int
+    """Most images in a batch."""
+    device: _builtins.str
+    """Where it is computed: "cpu" or "cuda"."""
+    decode_seconds: _builtins.float
+    """Seconds of one decoder for an image, on average of the last ones. 0: not
+    known, since none was decoded yet, or since other processes decode.
+    """
+    decoders: _builtins.int
+    """Images decoded at the same time by this process."""
+    @_builtins.property
+    def batch_times(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchTime]:
+        """What batches take by size, ascending: measured at warm-up and corrected by
+        what they have taken since.
+        """
+
+    def __init__(
+        self,
+        *,
+        batch_times: _abc.Iterable[Global___BatchTime] | None = ...,
+        lanes: _builtins.int = ...,
+        max_batch_size: _builtins.int = ...,
+        device: _builtins.str = ...,
+        decode_seconds: _builtins.float = ...,
+        decoders: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_times", b"batch_times", "decode_seconds", b"decode_seconds", "decoders", b"decoders", "device", b"device", "lanes", b"lanes", "max_batch_size", b"max_batch_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capacity: _TypeAlias = Capacity  # noqa: Y015
+
+@_typing.final
+class BatchTime(_message.Message):
+    """What a batch takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    batch_size: _builtins.int
+    """Images in it."""
+    seconds: _builtins.float
+    """Seconds from its start to its scores."""
+    def __init__(
+        self,
+        *,
+        batch_size: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchTime: _TypeAlias = BatchTime  # noqa: Y015
 
 @_typing.final
 class Label(_message.Message):

@@ -8,6 +8,7 @@ from trainer.confidence import (
     calibrate,
     check_confidence,
     least_score,
+    left_out,
     upper_bound,
 )
 
@@ -38,6 +39,16 @@ def test_sets_cover_what_they_promise_on_average_over_calibrations(coverage: flo
         found.append(float((scores >= least).float().mean()))
     # Split conformal: between the coverage and that plus 1 / (n + 1).
     assert sum(found) / len(found) == pytest.approx(coverage, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("photos", "coverage", "rank"),
+    [(99, 0.9, 10), (499, 0.9, 50), (560, 0.9, 56), (199, 0.95, 10), (99, 0.99, 1), (98, 0.99, 0)],
+)
+def test_as_many_are_left_out_as_the_promise_allows(
+    photos: int, coverage: float, rank: int
+) -> None:
+    assert left_out(photos, coverage) == rank
 
 
 def test_sets_of_too_few_photos_hold_every_label() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from models.manifest import Abstain, Label
@@ -15,6 +16,7 @@ from trainer.report.charts import png
 from trainer.report.confusion import confusion_figure
 from trainer.report.copies import copies_across_split
 from trainer.report.curves import curves
+from trainer.report.novelty import novelty_figure
 from trainer.run import Run
 from trainer.score import ScoredRun, score
 
@@ -45,12 +47,12 @@ def test_the_page_is_whole_and_reaches_for_nothing(own: ScoredRun) -> None:
     tags = Tags()
     tags.feed(page)
     assert all(source.startswith("data:image/") for source in tags.sources)
-    assert tags.names.count("img") == 7 + 24 + 24 + 2 * 12
+    assert tags.names.count("img") == 8 + 24 + 24 + 2 * 12
     assert "100.00%" in page
     names = {path.stem for path in (own.run.folder / "plots").iterdir()}
     assert names == {
         "loss", "accuracy", "error-rate", "learning-rate",
-        "confusion", "reliability", "risk-coverage",
+        "confusion", "reliability", "risk-coverage", "novelty",
     }  # fmt: skip
 
 
@@ -71,7 +73,34 @@ def test_a_run_without_history_has_the_other_plots(own: ScoredRun) -> None:
     (own.run.folder / "metrics.csv").unlink()
     write_report(own)
     names = {path.stem for path in (own.run.folder / "plots").iterdir()}
-    assert names == {"confusion", "reliability", "risk-coverage"}
+    assert names == {"confusion", "reliability", "risk-coverage", "novelty"}
+
+
+def test_the_page_says_what_the_novelty_score_detects(own: ScoredRun, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    random = np.random.default_rng(3)
+    for number in range(6):  # green, where the classes are red and blue
+        pixels = random.integers(0, 60, (40, 48, 3), dtype=np.uint8)
+        pixels[:, :, 1] += 190
+        Image.fromarray(pixels).save(others / f"{number}.png")
+    silent = write_report(own).read_text(encoding="utf-8")
+    assert "AUROC" not in silent
+    assert "--others DIR" in silent
+    page = write_report(own, others=others).read_text(encoding="utf-8")
+    assert "AUROC on 3 photos of other things" in page  # the other three chose the score
+    assert "of those, called novel</td><td>100.00%" in page
+
+
+def test_the_novelty_plot_holds_every_score_and_the_threshold() -> None:
+    ordinary, strange = torch.linspace(0.0, 0.2, 50), torch.linspace(0.1, 0.9, 20)
+    axes = novelty_figure(ordinary, strange, 0.15).axes[0]
+    heights = [bar.get_height() for bar in axes.patches]
+    assert sum(heights) == pytest.approx(200.0)  # each kind adds up to 100%
+    assert axes.lines[0].get_xdata()[0] == 0.15
+    assert sum(bar.get_height() for bar in novelty_figure(ordinary, None, 1.5).axes[0].patches) == (
+        pytest.approx(100.0)
+    )
 
 
 def test_thirty_seven_classes_are_drawn_larger() -> None:
