@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from server.doors import credentials_of, door
-from server.listener import StartError, options_of
+from server.listener import bind, options_of
 from server.rpc.boundary import Boundary
 from server.settings import Settings
 
@@ -37,14 +37,7 @@ async def administration(
     credentials = credentials_of(settings, host, "admin_host")
     server = grpc.aio.server(interceptors=(boundary,), options=options_of(settings))
     server.add_generic_rpc_handlers((handlers,))
-    address = f"{host}:{settings.admin_port}"
-    try:
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise StartError(f"admin_port: cannot listen on {address}") from error
+    port = bind(server, f"{host}:{settings.admin_port}", credentials, "admin_port")
     await server.start()
     try:
         yield f"{host}:{port}"

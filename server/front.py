@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from server.app import image_limits, stop_on_signals
+from server.app import stop_on_signals
+from server.composition import image_limits
 from server.fronts.forward import ForwardHandler
 from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
@@ -17,6 +18,7 @@ from server.pipeline.cores import usable_cores
 from server.pipeline.decode import DecodePool
 from server.rpc import feedback, models, oip
 from server.settings import Settings
+from server.tasks import beside, unless
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,10 @@ async def running_front(
         others = ForwardHandler(link, (models.SERVICE, feedback.SERVICE, oip.SERVICE))
         listener = Listener(settings, answers, others, port=port, reuse_port=True)
         await listener.start()
-        stack.push_async_callback(_end, asyncio.create_task(link.run()))
+        await stack.enter_async_context(beside(link.run()))
         stack.push_async_callback(listener.drain, answers.drain)
         stop_on_signals(stop, stack)
-        await _either(served, stop)
+        await unless(stop, served.wait())
         yield
 
 
@@ -75,16 +77,3 @@ class _Teller:
         task.add_done_callback(self._tasks.discard)
         if serving:
             served.set()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in (one, other)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()

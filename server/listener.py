@@ -67,7 +67,9 @@ class Listener:
         if settings.reflection:
             names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
-        self.address = f"{settings.host}:{self._bind(f'{settings.host}:{port}')}"
+        wanted = f"{settings.host}:{port}"
+        bound = bind(self._server, wanted, credentials_of(settings), "port")
+        self.address = f"{settings.host}:{bound}"
 
     @property
     def draining(self) -> bool:
@@ -106,16 +108,23 @@ class Listener:
             await self._boundary.expire()
         await self._server.stop(max(0.0, ends_at - loop.time()))
 
-    def _bind(self, address: str) -> int:
-        credentials = credentials_of(self._settings)
-        try:
-            if credentials is None:
-                return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise StartError(
-                f"port: cannot listen on {address}; is another server there?"
-            ) from error
+
+def bind(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, setting: str
+) -> int:
+    """The port that ``server`` will listen on; without credentials in clear text.
+
+    Raises:
+        StartError: ``address`` is taken; the message names the ``setting``.
+    """
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise StartError(
+            f"{setting}: cannot listen on {address}; is another server there?"
+        ) from error
 
 
 def options_of(settings: Settings, *, reuse_port: bool = False) -> list[tuple[str, int]]:

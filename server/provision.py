@@ -1,8 +1,8 @@
-"""Which models the server has: the catalog and what fills it, from settings. ``app`` alone calls
-it."""
+"""Which models the server has: the catalog and what fills it, from settings. ``composition``
+alone calls it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +19,7 @@ from server.catalog.shadow import Shadows
 from server.catalog.takeover import TakeOvers
 from server.pipeline.decode import DecodePool
 from server.settings import Settings
+from server.tasks import beside
 from server.telemetry.metrics import Metrics
 
 _BUDGETED_SHARE = 0.9  # of the memory that is free: requests need some, too
@@ -65,11 +66,11 @@ class Provision:
         """Follow the repository inside the block, and ``tell`` whenever readiness has changed."""
         interval_s = self.settings.repository_poll_s
         await tell(serving=self.catalog.is_ready())
-        async with _beside(_tell(self.catalog, tell)), self.shadows.at_work():
+        async with beside(_tell(self.catalog, tell)), self.shadows.at_work():
             if self.settings.model_control == "explicit" or interval_s == 0:
                 yield
             else:
-                async with _beside(self.follower.run(interval_s)):
+                async with beside(self.follower.run(interval_s)):
                     yield
 
 
@@ -113,14 +114,3 @@ async def _tell(catalog: Catalog, tell: TellServing) -> None:
         await changed.wait()
         changed.clear()
         await tell(serving=catalog.is_ready())
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run ``work`` beside the block and cancel it after."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
