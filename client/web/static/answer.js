@@ -11,6 +11,7 @@ export function showWaiting() {
   $("answer").replaceChildren(element("p", { className: "tag-lead" }, "Looking …"));
 }
 
+// `elapsedMs` from here and back; unknown of answers of before.
 export function showAnswer(answer, elapsedMs) {
   $("tag").dataset.state = "answer";
   const [best, second] = answer.predictions;
@@ -83,7 +84,7 @@ function bars(predictions) {
 }
 
 function provenance(answer, elapsedMs) {
-  const server = answer.timings ? `, ${(answer.timings.total_us / 1000).toFixed(0)} of them in the server` : "";
-  return element("p", { className: "provenance" },
-    `${answer.model} ${answer.version} · ${Math.round(elapsedMs)} ms${server}`);
+  const inServer = answer.timings ? `${(answer.timings.total_us / 1000).toFixed(0)} ms in the server` : "";
+  const times = elapsedMs === undefined ? inServer : `${Math.round(elapsedMs)} ms, ${inServer}`;
+  return element("p", { className: "provenance" }, `${answer.model} ${answer.version} · ${times}`);
 }

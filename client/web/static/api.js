@@ -28,8 +28,11 @@ export async function models() {
   return (await answered(fetchOrExplain("/v1/models"))).models;
 }
 
+// A server that does not serve says so with 503 and the same members.
 export async function health() {
-  return answered(fetchOrExplain("/v1/health"));
+  const response = await fetchOrExplain("/v1/health");
+  const told = await response.clone().json().catch(() => ({}));
+  return typeof told.serving === "boolean" ? told : answered(response);
 }
 
 export async function exampleNames() {

@@ -3,7 +3,8 @@
 import { ApiError, classify, exampleFile, exampleNames } from "./api.js";
 import { showAnswer, showError, showWaiting, startSharing } from "./answer.js";
 import { startCamera } from "./camera.js";
-import { $, element, labelOf, percent } from "./dom.js";
+import { $, element, labelOf, percent, toast } from "./dom.js";
+import { dropped } from "./drop.js";
 import { HeatMap } from "./heat.js";
 import { History } from "./history.js";
 import { Picker } from "./picker.js";
@@ -23,6 +24,7 @@ function take(files) {
   if (photos.length > 1) return openSheet(photos);
   const file = photos[0] ?? files[0];
   if (file) ask(file);
+  else toast("No photo was in it");
 }
 
 async function ask(file) {
@@ -34,10 +36,10 @@ async function ask(file) {
   const { signal } = aborter;
   const started = performance.now();
   try {
-    const answer = await classify(file, picker.choice(), signal);
+    const answer = { ...await classify(file, picker.choice(), signal), path: file.name };
     showAnswer(answer, performance.now() - started);
     $("photo").alt = described(file.name, answer);
-    heat.offer(file, picker.choice(), answer, picker.crop(answer));
+    heat.offer(file, answer, picker.crop(answer));
     history.add(file.name, file, answer);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -66,11 +68,13 @@ function preview(source, name) {
   $("caption").textContent = name;
 }
 
-function openPast({ name, answer, picture }) {
+function openPast({ name, answer, picture, file }) {
   begin();
-  preview(picture, name);
+  current = file ?? null;
+  preview(file ? URL.createObjectURL(file) : picture, name);
   $("photo").alt = described(name, answer);
-  showAnswer(answer, answer.timings ? answer.timings.total_us / 1000 : 0);
+  showAnswer(answer);
+  if (file) heat.offer(file, answer, picker.crop(answer));
   $("stage").focus();
 }
 
@@ -87,9 +91,9 @@ function openCard({ file, answer, error }) {
   preview(URL.createObjectURL(file), file.name);
   current = file;
   if (answer) {
-    showAnswer(answer, answer.timings.total_us / 1000);
+    showAnswer(answer);
     $("photo").alt = described(file.name, answer);
-    heat.offer(file, picker.choice(), answer, picker.crop(answer));
+    heat.offer(file, answer, picker.crop(answer));
   } else if (error) {
     showError(error, () => ask(file));
   } else {
@@ -123,7 +127,7 @@ function startDropping() {
     event.preventDefault();
     depth = 0;
     veil(false);
-    take([...event.dataTransfer.files]);
+    dropped(event.dataTransfer).then(take);
   });
   addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];

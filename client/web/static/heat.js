@@ -1,7 +1,7 @@
 // The class-activation map over the photo, asked for when the slider first moves.
 
 import { explain } from "./api.js";
-import { $, labelOf } from "./dom.js";
+import { $, element, labelOf } from "./dom.js";
 
 // Stops of the Inferno colour map (Smith and van der Walt, CC0), from nothing to most.
 const STOPS = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
@@ -24,32 +24,44 @@ export class HeatMap {
     $("heat-slider").value = "0";
   }
 
-  offer(file, choice, answer, crop) {
+  offer(file, answer, crop) {
     this.clear();
     if (!this.offered || !answer.predictions.length) return;
-    this.subject = { file, choice, best: answer.predictions[0] };
+    // The version that answered, and no other, is to say why.
+    const version = { model: answer.model, version: answer.version };
+    this.subject = { file, version, best: answer.predictions[0] };
     this.crop = crop;
-    $("heat-label").textContent = labelOf(this.subject.best);
     $("heat-tools").hidden = false;
   }
 
   async move() {
     $("heat").style.opacity = String($("heat-slider").value / 100);
-    $("heat-note").hidden = false;
     if (this.asked || !this.subject) return;
     this.asked = true;
-    const { file, choice, best } = this.subject;
+    const { file, version, best } = this.subject;
+    this.note("Looking …");
     this.aborter = new AbortController();
     try {
-      const found = await this.ask(file, choice, best.label, this.aborter.signal);
+      const found = await this.ask(file, version, best.label, this.aborter.signal);
       paint($("heat"), found.explained.map);
       $("heat").hidden = false;
       this.place();
+      this.note("Warm parts speak for ", element("b", {}, labelOf(best)), ". Grad-CAM, over the square the model sees.");
     } catch (error) {
       if (error.name === "AbortError") return;
-      this.offered = error.code !== "UNIMPLEMENTED";
-      this.clear();
+      if (error.code === "UNIMPLEMENTED") {
+        this.offered = false;
+        this.clear();
+        return;
+      }
+      this.asked = false; // the next move asks again
+      this.note(`No map: ${error.message}`);
     }
+  }
+
+  note(...parts) {
+    $("heat-note").replaceChildren(...parts);
+    $("heat-note").hidden = false;
   }
 
   // The model sees the central square, `crop` of the short side wide.

@@ -1,4 +1,5 @@
 // What this session has seen: thumbnails and answers, in this tab alone, gone when it closes.
+// The photos themselves last until the page is left or loaded again.
 
 import { $, element, labelOf, percent } from "./dom.js";
 import { dataUrl, thumbnail } from "./photo.js";
@@ -18,13 +19,13 @@ export class History {
   async add(name, file, answer) {
     const small = await thumbnail(file, SIDE);
     const picture = small ? await dataUrl(small) : "";
-    this.replace([{ name, answer, picture }, ...this.entries].slice(0, MOST));
+    this.replace([{ name, answer, picture, file }, ...this.entries].slice(0, MOST));
   }
 
   replace(entries) {
     this.entries = entries;
     try {
-      sessionStorage.setItem(KEY, JSON.stringify(entries));
+      sessionStorage.setItem(KEY, JSON.stringify(entries.map(({ file, ...kept }) => kept)));
     } catch { /* full or forbidden: it lasts until the page is left */ }
     this.draw();
   }

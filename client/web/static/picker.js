@@ -1,7 +1,7 @@
 // Which model answers, and whether the server is there.
 
 import { health, models } from "./api.js";
-import { $, element } from "./dom.js";
+import { $, element, toast } from "./dom.js";
 
 const POLL_MS = 8000;
 
@@ -24,15 +24,21 @@ export class Picker {
   }
 
   async load() {
+    const versions = (await models()).filter((version) => version.state === "READY");
+    const told = JSON.stringify(versions);
+    if (told === this.told) return; // an open list must not close under the hand
+    this.told = told;
     const kept = $("model").selectedOptions[0]?.textContent;
-    this.versions = (await models()).filter((version) => version.state === "READY");
+    const mine = this.choice();
+    this.versions = versions;
     const standard = this.versions.find((version) => version.default);
     const options = this.versions.map((version, place) =>
       element("option", { value: String(place) }, `${version.model} ${version.version}`));
     const name = standard ? `Default (${standard.model} ${standard.version})` : "Default model";
     $("model").replaceChildren(element("option", { value: "" }, name), ...options);
-    const again = [...$("model").options].find((option) => option.textContent === kept);
-    if (again) again.selected = true;
+    const again = versions.findIndex((v) => v.model === mine.model && v.version === mine.version);
+    if (again >= 0) $("model").value = String(again);
+    else if (mine.model) toast(`${kept} is no longer served; the default model answers`);
   }
 
   async watch() {
@@ -46,7 +52,7 @@ export class Picker {
   async check() {
     try {
       const { serving } = await health();
-      if (serving && !this.versions.length) await this.load();
+      if (serving) await this.load();
       this.show(serving ? "serving" : "waiting", serving ? "Serving" : "Not serving");
     } catch (error) {
       this.show("away", "Server away", error.message);

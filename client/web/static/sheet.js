@@ -69,7 +69,7 @@ export class Sheet {
 
   async ask(card, signal) {
     try {
-      card.answer = await classify(card.file, this.choice(), signal);
+      card.answer = { ...await classify(card.file, this.choice(), signal), path: card.file.name };
     } catch (error) {
       if (error.name === "AbortError") return;
       card.error = error instanceof ApiError ? error : new ApiError(String(error));
@@ -152,6 +152,10 @@ export class Sheet {
     for (const card of this.cards) {
       const key = keyOf(card);
       if (key) counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    if (this.label && !counts.has(this.label)) {
+      this.label = ""; // the last one of a label has gone, with its chip
+      this.arrangeSoon();
     }
     const keys = [...counts.keys()].sort((a, b) => (a === FAILED) - (b === FAILED) || counts.get(b) - counts.get(a));
     const wanted = JSON.stringify([this.label, [...counts]]);
