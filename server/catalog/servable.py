@@ -320,12 +320,8 @@ class Servable:
         wish = self._engine_wish(explain) if explain else None
         sets = self._prediction_sets(coverage) if coverage is not None else None
         with self._busy():
-            deadline = self._batcher.admit(
-                priority=priority,
-                deadline=deadline,
-                client=client,
-                before=self._decoder.depth,
-                before_s=self._decoder.expected_s,
+            deadline = self.admit(
+                priority, deadline, client, self._decoder.depth, self._decoder.expected_s
             )
             started = time.perf_counter()
             measured = MeasuredImage(source)
@@ -356,6 +352,28 @@ class Servable:
             abstain=self._abstains(answer.result),
             prediction_set=self._prediction_set(sets, answer.result) if sets else None,
             novelty=self._novelty(answer.result),
+        )
+
+    def admit(
+        self, priority: int, deadline: float, client: str, before: int, before_s: float
+    ) -> float:
+        """Refuse an image that could not be answered in time; nothing is kept of it.
+
+        Args:
+            priority: As for `classify`.
+            deadline: As for `classify`.
+            client: As for `classify`.
+            before: Images that are decoded first.
+            before_s: Seconds until it would be decoded itself.
+
+        Returns:
+            Its deadline, which its priority may have shortened.
+
+        Raises:
+            ServingError: It could not be answered; the class says why.
+        """
+        return self._batcher.admit(
+            priority=priority, deadline=deadline, client=client, before=before, before_s=before_s
         )
 
     async def score_aside(self, image: Tensor, threads: Executor) -> Scores:

@@ -28,6 +28,7 @@ class Kind(IntEnum):
     ANSWER = 8  # engine: a message
     STATUS = 9  # engine: a google.rpc.Status
     STALE = 10  # engine: the model has another input now
+    ADMIT = 11  # front: a request, before its image is decoded; engine: an empty ANSWER, or STATUS
 
 
 @dataclass(frozen=True)

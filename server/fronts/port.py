@@ -18,7 +18,7 @@ from server.catalog.catalog import Catalog
 from server.errors import CallLostError, InvalidRequestError, ServingError
 from server.fronts import callers
 from server.fronts.frames import Frame, FrameProtocol, Kind
-from server.fronts.remote import IMAGE, INLINE, NOWHERE
+from server.fronts.remote import DECODING, IMAGE, INLINE, NOWHERE
 from server.fronts.slots import SlotView
 from server.pipeline.decode import PreparedPixels
 from server.rpc import translate
@@ -107,6 +107,8 @@ class _Visit:
                 self._start(frame, self._classify(frame))
             case Kind.CALL:
                 self._start(frame, self._call(frame))
+            case Kind.ADMIT:
+                self._admit(frame)
             case Kind.SPEC:
                 self._send(frame, Kind.SPEC, *self._spec(frame.blobs[0]))
             case Kind.CANCEL:
@@ -149,6 +151,16 @@ class _Visit:
 
     def _send(self, frame: Frame, kind: Kind, *blobs: bytes) -> None:
         self.protocol.send(Frame(kind, frame.call, blobs))
+
+    def _admit(self, frame: Frame) -> None:
+        method, caller, message, depth = frame.blobs
+        request = classify_pb2.ClassifyRequest.FromString(message)
+        who = callers.unpack(caller, self._quotas)
+        refused = self._answers.admit(method.decode(), request, who, *DECODING.unpack(depth))
+        if refused is None:
+            self._send(frame, Kind.ANSWER)
+        else:
+            self._send(frame, Kind.STATUS, refused.SerializeToString())
 
     async def _classify(self, frame: Frame) -> None:
         method, caller, message, about, *rest = frame.blobs

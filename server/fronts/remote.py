@@ -7,15 +7,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import partial
+from math import inf
 
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 
 from models.image_statistics import ImageStatistics
 from models.manifest import InputSpec
 from proto.classify.v1 import classify_pb2
 from server.errors import DrainingError, InvalidRequestError
 from server.fronts import callers
-from server.fronts.frames import Kind
+from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
 from server.fronts.slots import Slots
 from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
@@ -30,7 +31,14 @@ IMAGE = struct.Struct("<iIIId4d")
 INLINE, NOWHERE = -1, -2
 _NOTHING = ImageStatistics(0.0, 0.0, 0.0, 0.0)
 
+# What is decoded before an image: how many, and how many seconds until it is decoded itself.
+DECODING = struct.Struct("<Id")
+
 _MOST_TRIES = 3  # of decoding for a model whose input changes
+# After the engine has had no time for a request, this long others are decoded only once it has
+# said that they can still be answered. To ask costs a message each way, so nobody asks in peace.
+_WARY_S = 1.0
+_NO_TIME = (code_pb2.UNAVAILABLE, code_pb2.DEADLINE_EXCEEDED)
 
 
 class RemoteAnswers:
@@ -42,11 +50,20 @@ class RemoteAnswers:
         decoder: Of this process.
         keeps_images: Whether the engine may keep the files of senders who allow it: those then
             go along with their pixels.
+        clock: In seconds.
     """
 
     def __init__(
-        self, link: EngineLink, slots: Slots, decoder: DecodePool, *, keeps_images: bool
+        self,
+        link: EngineLink,
+        slots: Slots,
+        decoder: DecodePool,
+        *,
+        keeps_images: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._wary_until = -inf
         self._link = link
         self._slots = slots
         self._decoder = decoder
@@ -100,6 +117,10 @@ class RemoteAnswers:
         head = (method.encode(), callers.pack(caller), request.SerializeToString())
         model = request.model.SerializeToString()
         spec = await self._spec(model)
+        if self._clock() < self._wary_until:
+            frame = await self._link.ask(Kind.ADMIT, *head[:2], *self._inquiry(request))
+            if frame.kind is Kind.STATUS:
+                return self._refusal(frame)
         for _ in range(_MOST_TRIES):
             package = await self._package(source, spec, caller.deadline)
             frame = await self._link.ask(Kind.CLASSIFY, *head, *package.blobs, done=package.done)
@@ -108,7 +129,21 @@ class RemoteAnswers:
             spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
         if frame.kind is Kind.ANSWER:
             return classify_pb2.ClassifyResponse.FromString(frame.blobs[0])
-        return status_pb2.Status.FromString(frame.blobs[0])
+        return self._refusal(frame)
+
+    def _inquiry(self, request: classify_pb2.ClassifyRequest) -> tuple[bytes, bytes]:
+        """The request without its image, and what is decoded before it."""
+        bare = classify_pb2.ClassifyRequest()
+        bare.CopyFrom(request)
+        bare.ClearField("image")
+        depth = DECODING.pack(self._decoder.depth, self._decoder.expected_s)
+        return bare.SerializeToString(), depth
+
+    def _refusal(self, frame: Frame) -> status_pb2.Status:
+        status = status_pb2.Status.FromString(frame.blobs[0])
+        if status.code in _NO_TIME:
+            self._wary_until = self._clock() + _WARY_S
+        return status
 
     async def _spec(self, model: bytes) -> InputSpec | None:
         """The input of the model that a request names; None: the engine will say what is wrong."""

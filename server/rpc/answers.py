@@ -153,6 +153,46 @@ class CatalogAnswers:
                 self._recorder.note(request_id, _passed(request, outcome, source, record))
         return Served(request.request_id or request_id, outcome)
 
+    def admit(
+        self,
+        method: str,
+        request: classify_pb2.ClassifyRequest,
+        caller: Caller,
+        before: int,
+        before_s: float,
+    ) -> status_pb2.Status | None:
+        """Why a request cannot be answered, before anybody has looked at its image.
+
+        What is refused is counted; of what is not, nothing is kept.
+
+        Args:
+            method: That brought it.
+            request: The request; it needs no image.
+            caller: Whose it is.
+            before: Images that are decoded first.
+            before_s: Seconds until its own would be decoded.
+
+        Returns:
+            The refusal; None: go on.
+        """
+        started = time.perf_counter()
+        request_id, labels = "", ("", "")
+        try:
+            request_id = accept_request_id(request.request_id)
+            selection = translate.selection(request.model, request.routing_key)
+            servable = self._catalog.servable(selection)
+            labels = (servable.manifest.name, str(servable.manifest.version))
+            priority = translate.priority(request)
+            servable.admit(priority, caller.deadline, caller.name, before, before_s)
+        except Exception as error:
+            request_id = request_id or uuid.uuid4().hex
+            status = status_of(error, request_id)
+            code = code_pb2.Code.Name(status.code)  # type: ignore[arg-type]
+            total_s = time.perf_counter() - started
+            self._observe(RequestRecord(method, request_id, *labels, code, total_s))
+            return status
+        return None
+
     async def _classify_within(
         self,
         servable: Servable,
