@@ -26,11 +26,12 @@ from client.messages import (
     model_spec,
     with_image,
 )
+from client.places import AsyncPlaces
 from client.reconnect import async_surviving
 from client.results import Classification, ModelInfo, Outcome
 from client.retry import RetryThrottle
 from client.sdk import DEFAULT_TIMEOUT_S
-from client.status import from_rpc_error
+from client.status import from_rpc_error, no_answer
 from client.streaming import DEFAULT_WINDOW, StreamPlan
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
 
@@ -69,6 +70,7 @@ class AsyncClient:
         self.address = server_address(address)
         self.timeout_s = timeout_s
         self._throttle = RetryThrottle()
+        self._places = AsyncPlaces()
         self._credentials = (credentials or Credentials()).resolved()
         self._channel = open_channel(self.address, self._credentials)
         self._classify = classify_pb2_grpc.ClassifyServiceStub(self._channel)
@@ -291,10 +293,13 @@ class AsyncClient:
     ) -> ResponseT:
         timeout_s = self._timeout_s(timeout_s)
         try:
-            metadata = self._credentials.metadata()
-            return await method(request, timeout=timeout_s, metadata=metadata)
+            async with self._places.taken(timeout_s) as left_s:
+                metadata = self._credentials.metadata()
+                return await method(request, timeout=left_s, metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.address, timeout_s) from error
+        except TimeoutError:
+            raise no_answer(self.address, timeout_s) from None
 
     def _timeout_s(self, timeout_s: float | None) -> float | None:
         return self.timeout_s if timeout_s is None else timeout_s

@@ -25,10 +25,11 @@ from client.messages import (
     model_spec,
     with_image,
 )
+from client.places import Places
 from client.reconnect import surviving
 from client.results import Classification, ModelInfo, Outcome
 from client.retry import RetryThrottle
-from client.status import from_rpc_error
+from client.status import from_rpc_error, no_answer
 from client.stream import ImageStream
 from client.streaming import DEFAULT_WINDOW, StreamPlan
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
@@ -70,6 +71,7 @@ class Client:
         self.address = server_address(address)
         self.timeout_s = timeout_s
         self._throttle = RetryThrottle()
+        self._places = Places()
         self._credentials = (credentials or Credentials()).resolved()
         self._channel = _channel(self.address, self._credentials)
         self._classify = classify_pb2_grpc.ClassifyServiceStub(self._channel)
@@ -339,9 +341,12 @@ class Client:
     ) -> ResponseT:
         timeout_s = self._timeout_s(timeout_s)
         try:
-            return method(request, timeout_s, metadata=self._credentials.metadata())
+            with self._places.taken(timeout_s) as left_s:
+                return method(request, left_s, metadata=self._credentials.metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.address, timeout_s) from error
+        except TimeoutError:
+            raise no_answer(self.address, timeout_s) from None
 
     def _timeout_s(self, timeout_s: float | None) -> float | None:
         return self.timeout_s if timeout_s is None else timeout_s

@@ -1,5 +1,6 @@
 """Hostile connections are closed, and good clients are served meanwhile."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import h2.errors
 import pytest
 
-from client import Client
+from client import AsyncClient, Client
 from tests.artifacts import publish_tiny_artifact
 from tests.integration.conftest import Server, run_server
 from tests.integration.http2 import PREFACE, Http2, closes, connected
@@ -15,6 +16,7 @@ from tests.load.attacks import ATTACKS, Attack, frame
 from tests.unit.models import images
 
 REQUESTS = 40
+CROWD = 1500
 MAX_RSS_GROWTH_KIB = 50 * 1024
 
 
@@ -22,7 +24,9 @@ MAX_RSS_GROWTH_KIB = 50 * 1024
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("models")
     publish_tiny_artifact(root)
-    with run_server("--repository", str(root), "--lame-duck-s", "0") as running:
+    with run_server(
+        "--repository", str(root), "--lame-duck-s", "0", "--queue-limit", str(CROWD)
+    ) as running:
         yield running
 
 
@@ -50,6 +54,14 @@ def test_good_clients_are_served_during(server: Server, photo: bytes, attack: At
         assert client.classify(photo).predictions[0].id == "green"
     assert server.process.poll() is None
     assert resources(server) - before < MAX_RSS_GROWTH_KIB
+
+
+async def test_a_crowd_of_calls_on_one_fresh_connection_is_answered(
+    server: Server, photo: bytes
+) -> None:
+    async with AsyncClient(server.grpc, timeout_s=100) as client:
+        answers = await asyncio.gather(*(client.classify(photo) for _ in range(CROWD)))
+    assert len(answers) == CROWD
 
 
 @pytest.mark.parametrize(
