@@ -8,6 +8,7 @@
     │   ├── ManifestError        the manifest is malformed or from the future
     │   └── GoldenMismatchError  the module does not reproduce its golden samples
     ├── RepositoryError          the repository has no such model or version, or cannot be written
+    │   └── StoreError           the store it lies in cannot be reached, or lists what is no listing
     └── ImageError               an image is refused; the message is fit for its sender
         ├── UnsupportedImageError  not a JPEG, PNG or WebP that we decode
         ├── ImageLimitError        larger or costlier to decode than allowed
@@ -37,6 +38,10 @@ class GoldenMismatchError(ArtifactError):
 
 class RepositoryError(ModelsError):
     """The repository has no such model or version, or cannot be written."""
+
+
+class StoreError(RepositoryError):
+    """The store cannot be reached, or what it says cannot be followed. Fit for logs."""
 
 
 class ImageError(ModelsError):

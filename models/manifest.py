@@ -29,8 +29,8 @@ CHANNELS = 3
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 VERSION_PATTERN = r"^[0-9]{1,18}$"
-_MAX_MANIFEST_BYTES = 16 * 2**20
-_FILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+MAX_MANIFEST_BYTES = 16 * 2**20
+FILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -293,7 +293,7 @@ class Manifest(_Frozen):
     data_fingerprint: str = Field(pattern=_SHA256_PATTERN)
     recipe: dict[str, object]
     libraries: dict[str, str]
-    files: dict[Annotated[str, Field(pattern=_FILE_PATTERN)], FileEntry]
+    files: dict[Annotated[str, Field(pattern=FILE_PATTERN)], FileEntry]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -355,6 +355,6 @@ def read_manifest_bytes(folder: Path) -> bytes:
         ManifestError: Missing, a link, too long or unreadable.
     """
     try:
-        return read_regular(folder / MANIFEST_NAME, _MAX_MANIFEST_BYTES)
+        return read_regular(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
     except IntegrityError as error:
         raise ManifestError(str(error)) from error

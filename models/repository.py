@@ -16,12 +16,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from models.artifact import Artifact, read_artifact
-from models.errors import IntegrityError, RepositoryError
+from models.errors import IntegrityError, ManifestError, RepositoryError
 from models.files import read_regular
 from models.manifest import MANIFEST_NAME, NAME_PATTERN, VERSION_PATTERN, Manifest
 
@@ -29,7 +29,7 @@ LABELS_NAME = "labels.json"
 _LOCK_NAME = ".lock"
 _STAGING_PREFIX = ".staging-"
 _STAGED_NAME = "artifact"
-_MAX_LABELS_BYTES = 2**20
+MAX_LABELS_BYTES = 2**20
 LABEL_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
 
 _MAX_FINGERPRINTED = 64
@@ -85,17 +85,10 @@ class ModelRepository:
         if not _is_folder(folder) or not os.path.lexists(path):
             return {}
         try:
-            labels = json.loads(read_regular(path, _MAX_LABELS_BYTES))
-        except (IntegrityError, ValueError, RecursionError) as error:
+            data = read_regular(path, MAX_LABELS_BYTES)
+        except IntegrityError as error:
             raise RepositoryError(f"{path} cannot be read as JSON") from error
-        if not isinstance(labels, dict):
-            raise RepositoryError(f"{path} must be an object from label to version number")
-        versions = _versions(folder)
-        for label, version in labels.items():
-            known = type(version) is int and version in versions
-            if not re.fullmatch(LABEL_PATTERN, label) or not known:
-                raise RepositoryError(f"{path}: {label!r} must point to a version of {versions}")
-        return labels
+        return parse_labels(data, _versions(folder), str(path))
 
     def read(self, model: str, version: int) -> Artifact:
         """Verify and read one version.
@@ -220,6 +213,55 @@ class ModelRepository:
                     _remove(folder / str(version))
         return removed
 
+    def receive(self, model: str, version: int, fetch: Callable[[Path], None]) -> None:
+        """Take in a version that was published elsewhere, under its own number, atomically.
+
+        Args:
+            model: Its name; the folder is made when it does not exist.
+            version: Its number. Where it is here already, that one stays.
+            fetch: Writes every file, the manifest too, into the folder it is given.
+
+        Raises:
+            RepositoryError: The repository cannot be written.
+            ArtifactError: What was fetched fails its verification, or is another version.
+        """
+        folder = self._made_folder(model)
+        with _staging(folder) as staging:
+            with _writing(folder):
+                fetch(staging)
+            manifest = read_artifact(staging, staged=True, public_key=self._public_key).manifest
+            if (manifest.name, manifest.version) != (model, version):
+                raise ManifestError(
+                    f"manifest is of {manifest.name} version {manifest.version}, not of"
+                    f" {model} version {version}"
+                )
+            with _locked(folder), _writing(folder):
+                if version not in _versions(folder):
+                    _commit(staging, folder / str(version))
+
+    def discard(self, model: str, version: int) -> None:
+        """Remove one version if it is there, whoever points to it.
+
+        Raises:
+            RepositoryError: The repository cannot be written.
+        """
+        folder = self._model_folder(model)
+        with _locked(folder), _writing(folder):
+            if version in _versions(folder):
+                _remove(folder / str(version))
+
+    def write_labels(self, model: str, labels: Mapping[str, int]) -> None:
+        """Write ``labels.json`` in one step.
+
+        Raises:
+            RepositoryError: There is no such model, or its folder cannot be written.
+        """
+        folder = self._model_folder(model)
+        with _locked(folder), _writing(folder):
+            beside = folder / f".{LABELS_NAME}"
+            beside.write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
+            beside.replace(folder / LABELS_NAME)
+
     def _model_folder(self, model: str) -> Path:
         if not re.fullmatch(NAME_PATTERN, model):
             raise RepositoryError(f"model name must match {NAME_PATTERN}")
@@ -233,6 +275,30 @@ class ModelRepository:
         if folder.is_symlink():
             raise RepositoryError(f"{folder} is a link")
         return folder
+
+
+def parse_labels(data: bytes, versions: Sequence[int], name: str) -> dict[str, int]:
+    """Read a ``labels.json``.
+
+    Args:
+        data: The file.
+        versions: What a label may point to.
+        name: Of the file, for messages.
+
+    Raises:
+        RepositoryError: It is malformed, or a label points to none of ``versions``.
+    """
+    try:
+        labels = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RepositoryError(f"{name} cannot be read as JSON") from error
+    if not isinstance(labels, dict):
+        raise RepositoryError(f"{name} must be an object from label to version number")
+    for label, version in labels.items():
+        known = type(version) is int and version in versions
+        if not re.fullmatch(LABEL_PATTERN, label) or not known:
+            raise RepositoryError(f"{name}: {label!r} must point to a version of {versions}")
+    return labels
 
 
 def _is_folder(path: Path) -> bool:
