@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.repository import ModelRepository
 from server.catalog.catalog import Catalog
 from server.catalog.control import Control
 from server.catalog.follow import Follower
@@ -19,6 +18,7 @@ from server.catalog.shadow import Shadows
 from server.catalog.takeover import TakeOvers
 from server.pipeline.decode import DecodePool
 from server.settings import Settings
+from server.source import Source, source_of
 from server.tasks import beside
 from server.telemetry.metrics import Metrics
 
@@ -38,13 +38,14 @@ class Provision:
     """The models and what changes them.
 
     Attributes:
+        source: Where models lie.
         catalog: Answers requests.
         control: For administrators.
         shadows: Has versions on trial answer copies.
     """
 
     settings: Settings
-    repository: ModelRepository
+    source: Source
     catalog: Catalog
     loader: Loader
     follower: Follower
@@ -53,11 +54,12 @@ class Provision:
 
     async def load(self) -> None:
         """Load what is to be there from the start."""
+        await self.source.start()
         if self.settings.model_control == "watch":
             await self.follower.look()
             return
         for name in self.settings.start_models:
-            versions = await asyncio.to_thread(self.repository.versions, name)
+            versions = await asyncio.to_thread(self.source.called.versions, name)
             for version in sorted(_policy(self.settings, name).wanted(versions), reverse=True):
                 await self.loader.load(name, version)
 
@@ -66,7 +68,8 @@ class Provision:
         """Follow the repository inside the block, and ``tell`` whenever readiness has changed."""
         interval_s = self.settings.repository_poll_s
         await tell(serving=self.catalog.is_ready())
-        async with beside(_tell(self.catalog, tell)), self.shadows.at_work():
+        telling = beside(_tell(self.catalog, tell))
+        async with telling, self.shadows.at_work(), beside(self.source.run()):
             if self.settings.model_control == "explicit" or interval_s == 0:
                 yield
             else:
@@ -84,22 +87,22 @@ def provision(
     """Everything about models, with nothing loaded yet.
 
     Raises:
-        RepositoryError: The repository is not a folder.
+        RepositoryError: The repository is no folder, or no store that can be opened.
     """
-    repository = ModelRepository(settings.repository, settings.model_key)
     default_labels = {name: model.default_label for name, model in settings.models.items()}
     catalog = Catalog(settings.default_model, decoder, default_labels)
     budget = settings.memory_limit_bytes or round(_BUDGETED_SHARE * memory_budget(options.device))
-    loader = Loader(repository, catalog, decoder, options, metrics, budget, takeovers)
 
     def policy_of(name: str) -> VersionPolicy:
         return _policy(settings, name)
 
-    follower = Follower(repository, catalog, loader, policy_of)
+    source = source_of(settings, catalog, policy_of, metrics)
+    loader = Loader(source.called, catalog, decoder, options, metrics, budget, takeovers)
+    follower = Follower(source.followed, catalog, loader, policy_of)
     followed = follower if settings.model_control == "watch" else None
-    control = Control(repository, catalog, loader, followed, policy_of)
+    control = Control(source.called, catalog, loader, followed, policy_of)
     shadows = Shadows(catalog, decoder, options.lanes, metrics)
-    return Provision(settings, repository, catalog, loader, follower, control, shadows)
+    return Provision(settings, source, catalog, loader, follower, control, shadows)
 
 
 def _policy(settings: Settings, name: str) -> VersionPolicy:

@@ -2,11 +2,19 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -16,11 +24,15 @@ from pydantic_settings import (
 )
 
 import models
+from models.store_url import URL_PATTERN, without_credentials
 from server.catalog.policy import LATEST
 from server.catalog.policy import PATTERN as POLICY_PATTERN
 
 ENVIRONMENT_PREFIX = "MENAGERIE_"
 _ZOO = Path(models.__file__).parent / "zoo"
+
+
+StoreUrl = Annotated[str, Field(pattern=URL_PATTERN)]
 
 
 class SettingsError(Exception):
@@ -74,7 +86,28 @@ class Settings(BaseSettings):
     )
 
     config: Path | None = Field(default=None, description="TOML file with settings")
-    repository: Path = Field(default=_ZOO, description="model repository, a folder")
+    repository: Path | StoreUrl = Field(
+        default=_ZOO,
+        description="model repository: a folder, or the URL of a store (s3, gs, https, http, file)",
+    )
+    store_cache: Path | None = Field(
+        default=None,
+        description="folder for versions fetched from a store, this user's alone; not given:"
+        " menagerie in the user's cache folder",
+    )
+    store_cache_check: bool = Field(
+        default=True,
+        description="refuse that folder where others could write it; off for a volume that one"
+        " container has to itself",
+    )
+    store_cache_mib: int = Field(
+        default=10 * 1024,
+        ge=1,
+        description="most that is kept of a store, in MiB; at least two versions should fit",
+    )
+    store_poll_s: float = Field(
+        default=30.0, gt=0, le=86_400, description="how often to look at the store, in seconds"
+    )
     default_model: str = Field(
         default="", description="model for requests that name none; empty: the first by name"
     )
@@ -330,6 +363,19 @@ class Settings(BaseSettings):
     triton_metrics: bool = Field(
         default=False, description="serve metrics under Triton's names too (nv_inference_*)"
     )
+
+    @field_validator("repository", mode="before")
+    @classmethod
+    def _no_other_url(cls, repository: object) -> object:
+        is_url = isinstance(repository, str) and "://" in repository
+        if is_url and not re.search(URL_PATTERN, str(repository)):
+            kinds = "s3://, gs://, https://, http:// or file://, without ? and #"
+            raise ValueError(f"must be a folder or the URL of a store: {kinds}")
+        return repository
+
+    @field_serializer("repository")
+    def _without_credentials(self, repository: Path | str) -> str:
+        return without_credentials(repository) if isinstance(repository, str) else str(repository)
 
     @classmethod
     def settings_customise_sources(

@@ -36,12 +36,12 @@ class DamagedEntryError(Exception):
     """An entry is not what was written."""
 
 
-def default_cache_folder() -> Path:
+def default_cache_folder(name: str = "compiled") -> Path:
     """In the user's cache folder, or for one without a home in the temporary folder."""
     home = os.path.expanduser("~/.cache")  # noqa: PTH111 - pathlib raises where there is no home
     if home.startswith("~"):
-        return Path(tempfile.gettempdir()) / f"menagerie-{os.geteuid()}" / "compiled"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home) / "menagerie" / "compiled"
+        return Path(tempfile.gettempdir()) / f"menagerie-{os.geteuid()}" / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or home) / "menagerie" / name
 
 
 class CompileCache:
@@ -129,21 +129,30 @@ class CompileCache:
         return _verified(entry)
 
     def _check(self) -> None:
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            real = self._folder.resolve(strict=True)
-            statuses = {folder: folder.stat() for folder in (real, *real.parents)}
-        except OSError as error:
-            raise CacheError(f"{self._folder}: {error.strerror}") from error
-        if not self._checked:
-            return
-        for folder, status in statuses.items():
-            # Who can write a folder can replace what is in it, unless it is sticky.
-            loose = status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX
-            if loose or status.st_uid not in (os.geteuid(), 0):
-                raise CacheError(f"{folder} can be written by others")
-        if statuses[real].st_uid != os.geteuid() or statuses[real].st_mode & _OTHERS_WRITE:
-            raise CacheError(f"{real} is not this user's alone")
+        make_private_folder(self._folder, checked=self._checked)
+
+
+def make_private_folder(folder: Path, *, checked: bool = True) -> None:
+    """Make a folder for what will be executed.
+
+    Raises:
+        CacheError: It cannot be used or, where that is ``checked``, is not this user's alone.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        real = folder.resolve(strict=True)
+        statuses = {each: each.stat() for each in (real, *real.parents)}
+    except OSError as error:
+        raise CacheError(f"{folder}: {error.strerror}") from error
+    if not checked:
+        return
+    for each, status in statuses.items():
+        # Who can write a folder can replace what is in it, unless it is sticky.
+        loose = status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX
+        if loose or status.st_uid not in (os.geteuid(), 0):
+            raise CacheError(f"{each} can be written by others")
+    if statuses[real].st_uid != os.geteuid() or statuses[real].st_mode & _OTHERS_WRITE:
+        raise CacheError(f"{real} is not this user's alone")
 
 
 def _remove_old(folder: Path) -> None:

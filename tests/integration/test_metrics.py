@@ -15,7 +15,7 @@ from tests.integration.conftest import ROOT, VERSION, Server, run_server
 
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
-NOT_EVERYWHERE = ("menagerie_cgroup_", "menagerie_gpu_")
+NOT_EVERYWHERE = ("menagerie_cgroup_", "menagerie_gpu_", "menagerie_store_")
 KNOWN_MODELS = {"", "cats-vs-dogs", "tiny-animals"}
 
 
@@ -86,7 +86,7 @@ def test_names_follow_prometheus_conventions() -> None:
         "requests_in_flight", "drift_psi", "drift_threshold_psi", "best_score", "brightness",
         "batch_size",
         "queue_depth", "queue_limit", "lanes", "ready",
-        "model_state",
+        "model_state", "store_reachable",
     }  # fmt: skip
     for name, (kind, _, _) in documented().items():
         assert name.endswith("_total") == (kind == "counter"), name
