@@ -12,7 +12,8 @@ import statistics
 from math import inf
 from pathlib import Path
 
-from benchmarks.batching_policy import CAPACITY, POLICIES, SHAPES, Simulation
+from benchmarks.batching_policy import CAPACITY, ENGINE, POLICIES, SHAPES
+from benchmarks.simulation import Simulation
 from server.pipeline.fair import FairQueue
 from server.pipeline.queue import BatchQueue, Ticket
 
@@ -57,7 +58,7 @@ def measure(
     mix: str, shape: str, load: float, order: str, seed: int, seconds: float
 ) -> dict[str, float]:
     """Figures of one run: goodput over capacity, and the 99th percentile of waits in ms."""
-    simulation = Simulation(POLICIES[0], MIXES_S[mix], seed, ORDERS[order])
+    simulation = Simulation(ENGINE, POLICIES[0], MIXES_S[mix], seed, ORDERS[order])
     arrivals = SHAPES[shape](load * CAPACITY, random.Random(f"{shape} {load} {seed}"))
     outcome = simulation.run(arrivals, seconds)
     arrived = outcome.in_time + outcome.late + outcome.refused + outcome.expired

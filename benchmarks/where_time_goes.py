@@ -25,10 +25,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import artifact
-from benchmarks.batching_policy import CAPACITY, POLICIES, Simulation, poisson
+from benchmarks.batching_policy import CAPACITY, ENGINE, POLICIES
 from benchmarks.networks import resnet18, torchvision_resnet
 from benchmarks.photos import BUNDLED, SMALL, write_photos
 from benchmarks.processes import serving
+from benchmarks.simulation import Simulation, poisson
 from client import AsyncClient
 from models.image_header import ImageLimits
 from models.manifest import InputSpec
@@ -124,7 +125,7 @@ def replicas() -> dict[str, list[float]]:
     for count in REPLICAS:
         waits = []
         for load in LOADS:
-            simulation = Simulation(ours, _DEADLINE_S, seed=0)
+            simulation = Simulation(ENGINE, ours, (_DEADLINE_S,), seed=0)
             arrivals = _every(count, poisson(count * load * CAPACITY, random.Random(count)))
             outcome = simulation.run(arrivals, _SIMULATED_S)
             ordered = sorted(outcome.waits_s)

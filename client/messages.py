@@ -9,6 +9,7 @@ from typing import Literal
 from client.errors import InternalError, InvalidArgumentError
 from client.pixels import Pixels
 from client.results import (
+    Capacity,
     Classification,
     Explanation,
     InputInfo,
@@ -253,6 +254,7 @@ def model_info(model: model_pb2.Model) -> ModelInfo:
         libraries=dict(model.libraries),
         engine=model.engine,
         tuning=model.tuning,
+        capacity=_capacity(model.capacity) if model.HasField("capacity") else None,
     )
 
 
@@ -286,6 +288,17 @@ def _recipe(text: str) -> Mapping[str, object]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _capacity(capacity: model_pb2.Capacity) -> Capacity:
+    return Capacity(
+        batch_seconds={each.batch_size: each.seconds for each in capacity.batch_times},
+        lanes=capacity.lanes,
+        max_batch_size=capacity.max_batch_size,
+        device=capacity.device,
+        decode_s=capacity.decode_seconds,
+        decoders=capacity.decoders,
+    )
 
 
 def _input_info(spec: model_pb2.InputSpec) -> InputInfo:

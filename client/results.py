@@ -171,6 +171,27 @@ class InputInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a model version can do on one server, as measured there.
+
+    Attributes:
+        batch_seconds: Seconds of a batch by its size, ascending.
+        lanes: Batches that the device computes at the same time, of all its models.
+        max_batch_size: Most images in a batch.
+        device: "cpu" or "cuda".
+        decode_s: Seconds of one decoder for an image; 0: not known.
+        decoders: Images decoded at the same time.
+    """
+
+    batch_seconds: Mapping[int, float]
+    lanes: int
+    max_batch_size: int
+    device: str
+    decode_s: float
+    decoders: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One model version as it is served.
 
@@ -192,6 +213,7 @@ class ModelInfo:
         recipe: It was trained by, every key resolved; empty if the server does not tell.
         libraries: That trained it, with their versions.
         tuning: Where its batch times come from, "measured" or "read"; empty unless READY.
+        capacity: What it can do on this server; None unless READY.
     """
 
     name: str
@@ -211,3 +233,4 @@ class ModelInfo:
     recipe: Mapping[str, object] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     tuning: str = ""
+    capacity: Capacity | None = None

@@ -99,6 +99,10 @@ COMMANDS: Mapping[str, Command] = {
         "Put the server under load: throughput, latencies, refusals. Ctrl-C ends it early.",
         ("bench DIR", "bench DIR --rate 200 --deadline-ms 500"),
     ),
+    "plan": Command(
+        "Say how many servers like this one a load takes, and show the arithmetic.",
+        ("plan --rps 5000 --p99 100ms", "plan --rps 200 --p99 0.5s --model pets --json"),
+    ),
     "replay": Command(
         "Send recorded requests again, at their own times, and say what differs.",
         (

@@ -182,6 +182,27 @@ class EngineOptions:
     brownout_sides: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What a version can do here.
+
+    Attributes:
+        batch_seconds: Seconds of a batch by its size, as predicted now.
+        lanes: Batches that the device computes at the same time, of all its models.
+        max_batch_size: Most images in a batch.
+        device: Where.
+        decode_s: Seconds of one decoder for an image; 0: not known.
+        decoders: Images decoded at the same time.
+    """
+
+    batch_seconds: Mapping[int, float]
+    lanes: int
+    max_batch_size: int
+    device: str
+    decode_s: float
+    decoders: int
+
+
 class Servable:
     """A loaded, warmed and proven model version.
 
@@ -282,6 +303,19 @@ class Servable:
     def device(self) -> torch.device:
         """Where it computes."""
         return self._options.device
+
+    @property
+    def capacity(self) -> Capacity:
+        """What it can do here, as far as it is known now."""
+        cost, options = self.engine.cost, self._options
+        return Capacity(
+            batch_seconds={size: cost.predict(size) for size in cost.sizes},
+            lanes=options.allotment.lanes,
+            max_batch_size=_largest_batch(cost, options),
+            device=options.device.type,
+            decode_s=self._decoder.mean_s,
+            decoders=self._decoder.workers,
+        )
 
     @property
     def depth(self) -> int:

@@ -38,6 +38,11 @@ class CostModel:
         """How many times longer batches take now than when they were measured."""
         return self._factor
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes that were measured, ascending."""
+        return tuple(self._sizes)
+
     def predict(self, size: int) -> float:
         """Seconds that a batch of ``size`` will take; 0 when nothing is known."""
         return self._factor * self._measured(size)

@@ -159,6 +159,16 @@ class DecodePool:
         return self._pending
 
     @property
+    def workers(self) -> int:
+        """Images decoded at the same time."""
+        return self._workers
+
+    @property
+    def mean_s(self) -> float:
+        """Seconds that an image takes a decoder, on average of the last ones; 0: none came yet."""
+        return self._mean_s
+
+    @property
     def expected_s(self) -> float:
         """Seconds until an image that came now would be decoded, by those before it."""
         return self._mean_s * (1 + self._pending / self._workers)

@@ -10,6 +10,7 @@ from models.manifest import InputSpec, Manifest, ResizeRule
 from proto.classify.v1 import classify_pb2, common_pb2, model_pb2
 from server.catalog.entry import Entry, Selection, State
 from server.catalog.servable import (
+    Capacity,
     Classification,
     ExplainWish,
     Explanation,
@@ -209,7 +210,23 @@ def model(entry: Entry, *, is_default: bool) -> model_pb2.Model:
     )
     if entry.manifest is not None:
         _describe(message, entry.manifest)
+    if entry.servable is not None:
+        message.capacity.CopyFrom(_capacity(entry.servable.capacity))
     return message
+
+
+def _capacity(capacity: Capacity) -> model_pb2.Capacity:
+    return model_pb2.Capacity(
+        batch_times=[
+            model_pb2.BatchTime(batch_size=size, seconds=seconds)
+            for size, seconds in capacity.batch_seconds.items()
+        ],
+        lanes=capacity.lanes,
+        max_batch_size=capacity.max_batch_size,
+        device=capacity.device,
+        decode_seconds=capacity.decode_s,
+        decoders=capacity.decoders,
+    )
 
 
 def _describe(message: model_pb2.Model, manifest: Manifest) -> None:
