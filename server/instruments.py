@@ -1,8 +1,10 @@
 """What a server is watched with: metrics, traces, captured answers and recorded requests."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import PlatformCollector, ProcessCollector
@@ -103,10 +105,8 @@ def start_capture(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     policy = CapturePolicy(
         settings.capture, settings.capture_per_minute, settings.capture_budget_mib * 2**20
     )
-    try:
+    with _naming("capture", policy.folder):
         capture = Capture(policy, lambda outcome: metrics.captured.labels(outcome).inc())
-    except OSError as error:
-        raise StartError(f"capture: {settings.capture}: {error.strerror}") from error
     stack.push_async_callback(asyncio.to_thread, capture.close)
     return capture
 
@@ -122,9 +122,16 @@ def start_recorder(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     policy = RecordPolicy(
         settings.record, settings.record_share, settings.record_budget_mib * 2**20
     )
-    try:
+    with _naming("record", policy.folder):
         recorder = Recorder(policy, lambda outcome: metrics.recorded.labels(outcome).inc())
-    except OSError as error:
-        raise StartError(f"record: {settings.record}: {error.strerror}") from error
     stack.push_async_callback(asyncio.to_thread, recorder.close)
     return recorder
+
+
+@contextmanager
+def _naming(setting: str, folder: Path) -> Iterator[None]:
+    """Name the setting whose folder is no good."""
+    try:
+        yield
+    except OSError as error:
+        raise StartError(f"{setting}: {folder}: {error.strerror}") from error

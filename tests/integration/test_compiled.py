@@ -11,12 +11,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from prometheus_client import CollectorRegistry
 
 from client import Client
@@ -24,7 +22,7 @@ from models.artifact import Artifact
 from models.image_header import ImageLimits
 from models.repository import ModelRepository
 from server.catalog import takeover
-from server.catalog.servable import EngineOptions, ExplainWish, Servable
+from server.catalog.servable import ExplainWish, Servable
 from server.catalog.takeover import CompileOptions, Outcome, TakeOvers
 from server.pipeline import tuning
 from server.pipeline.compile_cache import CompileCache
@@ -32,6 +30,7 @@ from server.pipeline.cores import Allotment
 from server.pipeline.decode import DecodePool, EncodedImage
 from server.pipeline.lanes import Lanes
 from server.telemetry.metrics import Metrics
+from tests.engines import engine_options
 from tests.integration.conftest import PHOTOS, ZOO, run_server
 
 pytestmark = [
@@ -42,14 +41,9 @@ pytestmark = [
 ]
 COMPILE_S = 300.0
 FLAGS = ("--max-batch-size", "1", "--lanes", "2", "--threads-per-lane", "1", "--engine", "compiled")
-OPTIONS = EngineOptions(
-    device=torch.device("cpu"),
+OPTIONS = engine_options(
     precision="auto",
     max_batch_size=1,
-    max_queue_delay_s=0.0,
-    queue_limit=64,
-    policies={},
-    slo_p99_s=inf,
     allotment=Allotment(lanes=2, threads_per_lane=1, decoders=1),
     lanes=Lanes(2),
 )

@@ -2,11 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 import pytest
-import torch
 from prometheus_client import CollectorRegistry
 
 from models.image_header import ImageLimits
@@ -17,14 +15,14 @@ from server.catalog.entry import Entry, Selection, State
 from server.catalog.follow import Follower
 from server.catalog.loading import Loader
 from server.catalog.policy import VersionPolicy
-from server.catalog.servable import Classification, EngineOptions
+from server.catalog.servable import Classification
 from server.catalog.shadow import Shadows
-from server.pipeline.cores import Allotment
 from server.pipeline.decode import DecodePool, RawPixels
 from server.pipeline.lanes import Lanes
 from server.pipeline.views import Quality
 from server.telemetry.metrics import Metrics
 from tests.artifacts import TINY_NAME, TINY_SIDE, coloured
+from tests.engines import engine_options
 
 
 class Clock:
@@ -89,17 +87,7 @@ async def world_of(tmp_path: Path) -> AsyncIterator[Make]:
     root = tmp_path / "repository"
     root.mkdir()
     decoder = DecodePool(1, 64, ImageLimits())
-    options = EngineOptions(
-        device=torch.device("cpu"),
-        precision="fp32",
-        max_batch_size=2,
-        max_queue_delay_s=0.0,
-        queue_limit=64,
-        policies={},
-        slo_p99_s=inf,
-        allotment=Allotment(1, 1, 1),
-        lanes=Lanes(1),
-    )
+    options = engine_options()
     made: list[World] = []
 
     def make(*, budget_bytes: int = 2**40, explicit: bool = False) -> World:

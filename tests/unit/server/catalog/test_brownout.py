@@ -9,28 +9,16 @@ from prometheus_client import CollectorRegistry
 
 from models.image_header import ImageLimits
 from models.repository import ModelRepository
-from server.catalog.servable import Classification, EngineOptions, Servable
-from server.pipeline.cores import Allotment
+from server.catalog.servable import Classification, Servable
 from server.pipeline.decode import DecodePool, RawPixels
-from server.pipeline.lanes import Lanes
 from server.pipeline.torchscript import TorchScriptEngine
 from server.rpc import translate
 from server.telemetry.metrics import Metrics
 from tests.artifacts import TINY_NAME, TINY_SIDE, coloured, publish_tiny_artifact
+from tests.engines import engine_options
 
 SIDE = 8
-OPTIONS = EngineOptions(
-    device=torch.device("cpu"),
-    precision="fp32",
-    max_batch_size=2,
-    max_queue_delay_s=0.0,
-    queue_limit=64,
-    policies={},
-    slo_p99_s=inf,
-    allotment=Allotment(1, 1, 1),
-    lanes=Lanes(1),
-    brownout_sides=(SIDE,),
-)
+OPTIONS = engine_options(brownout_sides=(SIDE,))
 
 
 async def classify(servable: Servable, deadline: float) -> Classification:
