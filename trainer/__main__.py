@@ -422,6 +422,11 @@ def main() -> int:
     except InterruptedRunError as error:
         typer.echo(str(error), err=True)
         return _INTERRUPTED
+    except SystemExit as ended:  # typer's, also of a Ctrl-C while nothing trains
+        if ended.code != _INTERRUPTED:
+            raise
+        typer.echo("interrupted", err=True)
+        return _INTERRUPTED
     except PublishError as error:
         typer.echo(f"refused: {error}", err=True)
         return _REFUSED

@@ -91,10 +91,13 @@ class StopRequest(Callback):
 
     An exception raised by a signal wherever the program happens to be may be swallowed there,
     for example in a finaliser; a second signal raises one all the same.
+
+    Attributes:
+        requested: Whether a signal has come.
     """
 
     def __init__(self) -> None:
-        self._requested = False
+        self.requested = False
 
     def request(self, _number: int, _frame: FrameType | None) -> None:
         """The signal handler.
@@ -102,9 +105,9 @@ class StopRequest(Callback):
         Raises:
             KeyboardInterrupt: This is not the first signal.
         """
-        if self._requested:
+        if self.requested:
             raise KeyboardInterrupt
-        self._requested = True
+        self.requested = True
 
     def on_train_batch_end(
         self,
@@ -119,7 +122,7 @@ class StopRequest(Callback):
         Raises:
             KeyboardInterrupt: It was.
         """
-        if self._requested:
+        if self.requested:
             raise KeyboardInterrupt
 
 

@@ -12,8 +12,6 @@
     └── PublishError    the artifact did not pass its checks
 """
 
-from pathlib import Path
-
 
 class TrainerError(Exception):
     """Root of the errors of this package."""
@@ -36,17 +34,9 @@ class RunError(TrainerError):
 
 
 class InterruptedRunError(RunError):
-    """Training was stopped by Ctrl-C.
+    """Training was stopped by Ctrl-C or SIGTERM; says what is kept of it."""
 
-    Attributes:
-        folder: The run's folder.
-        resumable: Whether an epoch was finished, so that ``--resume`` can go on from it.
-    """
-
-    def __init__(self, folder: Path, *, resumable: bool) -> None:
-        self.folder = folder
-        self.resumable = resumable
-        kept = f"resume with --resume {folder}" if resumable else "no epoch was finished"
+    def __init__(self, kept: str) -> None:
         super().__init__(f"interrupted: {kept}")
 
 

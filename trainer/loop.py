@@ -2,9 +2,11 @@
 
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
@@ -30,6 +32,8 @@ from trainer.task import ClassificationTask
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STEPS_BETWEEN_LOGS = 5  # rows of metrics.csv: some thousands in a long run
+
+SignalHandler = Callable[[int, FrameType | None], None]
 
 ALONE = Processes(world=1, local=1, rank=0)
 
@@ -69,7 +73,11 @@ def train(
         _loggers(run),
         log_interval=min(_STEPS_BETWEEN_LOGS, len(batches)),
     )
-    with _filtered_warnings(), _disk_errors(run), _interruptible(trainer, run, stop):
+    with (
+        _filtered_warnings(),
+        _disk_errors(run),
+        _interruptible(trainer, stop.request, partial(_kept, run)),
+    ):
         trainer.fit(
             task,
             batches,
@@ -90,8 +98,15 @@ def range_test(
 
     Raises:
         RunError: The loss could not be followed.
+        InterruptedRunError: Ctrl-C.
     """
     clip, by = _clipping(task.recipe.fit)
+    stop = StopRequest()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.request(number, frame)
+        trainer.should_stop = True  # the tuner runs no callbacks but its own
+
     with TemporaryDirectory() as folder, _filtered_warnings():
         trainer = lightning.Trainer(
             accelerator="auto",
@@ -106,14 +121,17 @@ def range_test(
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        found = Tuner(trainer).lr_find(
-            task,
-            training_loader(task.recipe, training),
-            min_lr=lowest,
-            max_lr=highest,
-            num_training=steps,
-            update_attr=False,
-        )
+        with _interruptible(trainer, request, _nothing_kept):
+            found = Tuner(trainer).lr_find(
+                task,
+                training_loader(task.recipe, training),
+                min_lr=lowest,
+                max_lr=highest,
+                num_training=steps,
+                update_attr=False,
+            )
+    if stop.requested:
+        raise InterruptedRunError(_nothing_kept())
     if found is None:
         raise RunError("the learning-rate range test was cut short")
     return found
@@ -204,22 +222,33 @@ def _loggers(run: Run) -> list[Logger]:
 
 
 @contextmanager
-def _interruptible(trainer: lightning.Trainer, run: Run, stop: StopRequest) -> Iterator[None]:
-    """Stop on Ctrl-C or SIGTERM between two steps, and leave the rest to the caller.
+def _interruptible(
+    trainer: lightning.Trainer, request: SignalHandler, kept: Callable[[], str]
+) -> Iterator[None]:
+    """Call ``request`` on Ctrl-C or SIGTERM, and leave the rest to the caller.
 
     Lightning itself would end the process.
     """
-    before = {number: signal.signal(number, stop.request) for number in _STOP_SIGNALS}
+    before = {number: signal.signal(number, request) for number in _STOP_SIGNALS}
     try:
         yield
     except SystemExit as error:
         if trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
-        resumable = run.last_checkpoint.is_file()
-        raise InterruptedRunError(run.folder, resumable=resumable) from error
+        raise InterruptedRunError(kept()) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _kept(run: Run) -> str:
+    if run.last_checkpoint.is_file():
+        return f"resume with --resume {run.folder}"
+    return "no epoch was finished"
+
+
+def _nothing_kept() -> str:
+    return "the range test says nothing before its end"
 
 
 @contextmanager

@@ -34,6 +34,7 @@ def find_learning_rate(
     Raises:
         DataError: The data cannot be trained on.
         RunError: The loss falls nowhere, or the plot cannot be written.
+        InterruptedRunError: Ctrl-C; no plot is written.
     """
     if not plot.parent.is_dir():  # said before minutes of training
         raise RunError(f"{plot.parent} is no folder")

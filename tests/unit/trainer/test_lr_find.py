@@ -1,11 +1,15 @@
 """What is said before the range test, and what it trains."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.unit.trainer.photos import write_recipe
 from trainer import lr_find
+from trainer.__main__ import main
 from trainer.errors import RunError
 from trainer.recipe import load_recipe
 
@@ -33,3 +37,49 @@ def test_frozen_epochs_do_not_end_in_the_middle_of_the_test(
     monkeypatch.setattr(lr_find.ClassificationTask, "_logits", watched)
     assert 1e-6 < lr_find.find_learning_rate(recipe, photos, tmp_path / "plot.png") < 1.0
     assert frozen.count(False) == len(frozen) >= 50
+
+
+@pytest.fixture
+def command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``lr-find`` as typed; returns the folder its plot goes to."""
+    recipe, folder = write_recipe(tmp_path / "tiny.toml"), tmp_path / "plots"
+    folder.mkdir()
+    arguments = ["lr-find", recipe, "--data", photos, "--cache", tmp_path / "cache"]
+    output = ["--output", folder / "plot.png"]
+    monkeypatch.setattr(sys, "argv", ["trainer", *map(str, [*arguments, *output])])
+    return folder
+
+
+def test_ctrl_c_between_two_steps_is_one_sentence_and_leaves_nothing(
+    command: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps: list[int] = []
+    training_step = lr_find.ClassificationTask.training_step
+
+    def interrupted(task: lr_find.ClassificationTask, batch: object, index: int) -> object:
+        steps.append(index)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return training_step(task, batch, index)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lr_find.ClassificationTask, "training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    assert main() == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "interrupted: the range test says nothing before its end"
+    )
+    assert len(steps) == 3
+    assert list(command.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_before_the_first_step_ends_alike(
+    command: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(lr_find, "prepare", interrupted)
+    assert main() == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    assert list(command.iterdir()) == []
