@@ -11,7 +11,7 @@ from PIL import Image
 from tests.unit.trainer.photos import write_photos, write_recipe
 from trainer.checkpoints import read_checkpoint
 from trainer.compare import compare
-from trainer.errors import DataError, RecipeError, RunError, TrainerError, WeightsError
+from trainer.errors import DataError, RunError, TrainerError, WeightsError
 from trainer.fit import fit, resume, without_idle_epochs
 from trainer.history import read_history
 from trainer.recipe import load_recipe
@@ -159,20 +159,3 @@ def test_evaluation_of_a_run(scored: ScoredRun) -> None:
     assert evaluation.confusion == ((24, 0), (0, 24))
     assert evaluation.most_confused == ()
     assert sum(item.images for item in evaluation.reliability) == 48
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("fit.head_epochs=4", "head_epochs must leave"),
-        ("fit.early_stopping_patience=3", "would skip the end"),
-        ("fit.gradient_clip_norm=1.0", "by norm or by value"),
-        ("data.test_fraction=0.1", "either test folders or a test_fraction"),
-        ("augment.clean_epochs=5", "more than fit.epochs"),
-    ],
-)
-def test_keys_that_contradict_each_other_are_refused(
-    override: str, message: str, recipe_file: str
-) -> None:
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(recipe_file, ["fit.gradient_clip_value=0.1", override])

@@ -1,3 +1,5 @@
+"""Reading a recipe: names, files, overrides, and what is said of mistakes."""
+
 import re
 from pathlib import Path
 
