@@ -9,12 +9,9 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import typer
 import yaml
-from torch.distributed.run import get_args_parser
 
 from server.settings import Settings, load_settings
-from trainer.__main__ import app
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "k8s"
@@ -102,10 +99,6 @@ def settings_of(found: list[Document], folder: Path) -> Settings:
 def test_the_base_follows_its_schemas(path: Path) -> None:
     if path.name != "kustomization.yaml":
         check_schemas(documents(path))
-
-
-def test_the_training_job_follows_its_schema() -> None:
-    check_schemas(documents(FOLDER / "train-job.yaml"))
 
 
 def test_the_validator_sees_a_wrong_key() -> None:
@@ -221,20 +214,6 @@ def test_components_fit_their_overlay(name: str, tmp_path: Path) -> None:
     else:
         assert "PersistentVolumeClaim" not in kinds
         assert volume.keys() == {"name", "image" if name == "models-oci" else "emptyDir"}
-
-
-def test_the_training_jobs_command_is_one_that_torchrun_and_the_trainer_take() -> None:
-    job = documents(FOLDER / "train-job.yaml")[-1]
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["torchrun"]
-    launched = get_args_parser().parse_args(container["args"])
-    assert (launched.module, launched.training_script) == (True, "trainer")
-    assert launched.nnodes == str(job["spec"]["completions"])
-    command, *arguments = launched.training_script_args
-    fit = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
-    options = fit.make_context(command, list(arguments)).params
-    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-    assert {str(options[name]) for name in ("data", "runs", "cache")} <= mounts
 
 
 @needs_kubectl
