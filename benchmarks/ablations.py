@@ -1,18 +1,22 @@
-"""What each of ResNet9's tricks is worth: ``python -m benchmarks.ablations --data DIR``.
+"""What each trick of a recipe is worth: ``python -m benchmarks.ablations --data DIR``.
 
 The recipe animals10-resnet9 is trained as it is, without each of its tricks, and with some that
-it does not have, on the same photos and from the same seeds. ``--photos-of animals-small`` takes
-the animals among Tiny ImageNet's classes, a stand-in where Animals-10 is not at hand. A row for
-each run goes to ``--results``, a file of JSON lines; what stands there already is not run again,
-and ``--seeds 0`` prints its table alone.
+it does not have, on the same photos and from the same seeds. ``--recipe`` takes another one, and
+``--change "TITLE: KEY=VALUE KEY=VALUE"`` other changes than these; ``--only "the recipe"`` is its
+spread over seeds. ``--photos-of animals-small`` takes the animals among Tiny ImageNet's classes,
+a stand-in where Animals-10 is not at hand. A row for each run goes to ``--results``, a file of
+JSON lines; what stands there already is not run again, and ``--seeds 0`` prints its table alone.
 """
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from trainer.data import default_cache, resolve_data
 from trainer.fit import fit
@@ -23,6 +27,7 @@ from trainer.score import score
 _RECIPE = "animals10-resnet9"
 _AS_IT_IS = "the recipe"
 _NEVER = 10_000
+_Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 CHANGES: Mapping[str, Sequence[str]] = {
     _AS_IT_IS: (),
@@ -51,65 +56,85 @@ CHANGES: Mapping[str, Sequence[str]] = {
 }
 
 
-def recipe_of(photos_of: str, overrides: Sequence[str]) -> Recipe:
-    """ResNet9's recipe for the classes of the recipe ``photos_of``."""
-    document = load_recipe(_RECIPE).model_dump(mode="json")
+def changes_of(texts: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The recipe as it is, and the changes given as ``TITLE: KEY=VALUE KEY=VALUE``."""
+    parts = [text.partition(":") for text in texts]
+    return {_AS_IT_IS: ()} | {title.strip(): keys.split() for title, _, keys in parts}
+
+
+def recipe_of(recipe: str, photos_of: str, overrides: Sequence[str]) -> Recipe:
+    """A recipe for the classes of the recipe ``photos_of``."""
+    document = load_recipe(recipe).model_dump(mode="json")
     document["labels"] = load_recipe(photos_of).model_dump(mode="json")["labels"]
     return parse_recipe(override(document, overrides), "the ablation's recipe")
 
 
-def measured(recipe: Recipe, data: Path, cache: Path) -> dict[str, float]:
-    """Train and score once."""
+def measured(recipe: Recipe, data: Path, cache: Path) -> dict[str, object]:
+    """Train and score once; ``right`` has a digit for each test photo."""
     with TemporaryDirectory() as runs:
         run = fit(recipe, resolve_data(data, recipe.data, cache), Path(runs), cache=cache)
-        evaluation = score(run, None, cache).evaluation()
+        scored = score(run, None, cache)
+        right = scored.test.logits.argmax(dim=1) == scored.test.images.labels
         return {
-            "images": evaluation.images,
+            "images": scored.metrics.images,
             "trained_on": run.data().train_images,
-            "accuracy": evaluation.accuracy,
-            "log_loss": evaluation.log_loss,
+            "parameters": sum(each.numel() for each in scored.module.parameters()),
+            "accuracy": scored.metrics.accuracy,
+            "log_loss": scored.metrics.log_loss,
+            "right": "".join(str(int(each)) for each in right),
         }
 
 
-def print_table(rows: Sequence[dict[str, object]]) -> None:
-    """Accuracy of each seed, and the difference from the recipe, seed by seed."""
-    accuracies: dict[str, dict[int, float]] = {}
+def gain_of(rights: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
+    """Points gained and half of their 95% interval, from the same seeds' answers.
+
+    Photos are what is drawn by chance: of each, the gain is the mean over the seeds.
+    """
+    pairs = zip(zip(*rights, strict=True), zip(*references, strict=True), strict=True)
+    gains = [
+        statistics.mean(int(digit) for digit in right) - statistics.mean(int(d) for d in reference)
+        for right, reference in pairs
+    ]
+    error = statistics.stdev(gains) / math.sqrt(len(gains))
+    return statistics.mean(gains) * 100, _Z_95 * error * 100
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Accuracy of each seed, and what is gained on the recipe with the same seeds."""
+    by_change: dict[str, dict[int, dict[str, Any]]] = {}
     for row in rows:
-        accuracies.setdefault(str(row["change"]), {})[int(str(row["seed"]))] = float(
-            str(row["accuracy"])
-        )
-    reference = accuracies[_AS_IT_IS]
-    print("| | accuracy by seed | mean | against the recipe, by seed (points) | mean |")
-    print("|---|---|---|---|---|")
-    for change, by_seed in accuracies.items():
-        gains = [by_seed[seed] - reference[seed] for seed in by_seed if seed in reference]
+        by_change.setdefault(row["change"], {})[row["seed"]] = row
+    reference = by_change.get(_AS_IT_IS, {})
+    print("| | parameters | accuracy by seed | mean | log loss | points gained (95%) |")
+    print("|---|---|---|---|---|---|")
+    for change, by_seed in by_change.items():
+        found = list(by_seed.values())
+        accuracies = [row["accuracy"] for row in found]
+        both = [seed for seed in by_seed if seed in reference and change != _AS_IT_IS]
+        gain = ""
+        if both:
+            rights = [[part[seed]["right"] for seed in both] for part in (by_seed, reference)]
+            points, half = gain_of(*rights)
+            gain = f"{points:+.1f} ({points - half:+.1f} to {points + half:+.1f})"
         print(
-            f"| {change} | {', '.join(f'{value:.1%}' for value in by_seed.values())}"
-            f" | {statistics.mean(by_seed.values()):.1%}"
-            f" | {', '.join(f'{gain * 100:+.1f}' for gain in gains)}"
-            f" | {statistics.mean(gains) * 100:+.1f} |"
+            f"| {change} | {found[0]['parameters']:,}"
+            f" | {', '.join(f'{each:.1%}' for each in accuracies)}"
+            f" | {statistics.mean(accuracies):.1%}"
+            f" | {statistics.mean(row['log_loss'] for row in found):.3f} | {gain} |"
         )
 
 
 def main() -> None:
     """Train what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--photos-of", default=_RECIPE, metavar="RECIPE")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=Path("ablations.jsonl"))
-    options = parser.parse_args()
+    options = _arguments()
     known = options.results.read_text().splitlines() if options.results.is_file() else []
     rows = [json.loads(line) for line in known]
     done = {(row["change"], row["seed"]) for row in rows}
-    for seed in range(options.seeds):
-        for change, overrides in CHANGES.items():
-            if (change, seed) in done:
-                continue
-            recipe = recipe_of(
-                options.photos_of, [*options.overrides, *overrides, f"fit.seed={seed}"]
-            )
+    changes = changes_of(options.changes) if options.changes else CHANGES
+    for seed, change in product(range(options.seeds), options.only or changes):
+        if (change, seed) not in done:
+            overrides = [*options.overrides, *changes[change], f"fit.seed={seed}"]
+            recipe = recipe_of(options.recipe, options.photos_of or options.recipe, overrides)
             row = {
                 "change": change,
                 "seed": seed,
@@ -121,6 +146,19 @@ def main() -> None:
     print(" ".join(f"{name} {version}" for name, version in environment().items()))
     print(f"{rows[0]['trained_on']} photos trained on, {rows[0]['images']} tested on")
     print_table(rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--recipe", default=_RECIPE)
+    parser.add_argument("--photos-of", metavar="RECIPE", help="default: the recipe")
+    parser.add_argument("--change", dest="changes", action="append", help="instead of the tricks")
+    parser.add_argument("--only", action="append", metavar="TITLE", help="of the changes")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=Path("ablations.jsonl"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
