@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainer.data import default_cache, resolve_data
+from trainer.evaluate import Z_95
 from trainer.fit import fit
 from trainer.recipe import Recipe, load_recipe, override, parse_recipe
 from trainer.run import environment
@@ -27,7 +28,6 @@ from trainer.score import score
 _RECIPE = "animals10-resnet9"
 _AS_IT_IS = "the recipe"
 _NEVER = 10_000
-_Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 CHANGES: Mapping[str, Sequence[str]] = {
     _AS_IT_IS: (),
@@ -96,7 +96,7 @@ def gain_of(rights: Sequence[str], references: Sequence[str]) -> tuple[float, fl
         for right, reference in pairs
     ]
     error = statistics.stdev(gains) / math.sqrt(len(gains))
-    return statistics.mean(gains) * 100, _Z_95 * error * 100
+    return statistics.mean(gains) * 100, Z_95 * error * 100
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

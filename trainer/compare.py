@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from models.artifact import read_artifact
-from models.manifest import MANIFEST_NAME, Metrics
+from models.manifest import Metrics
 from trainer.contender import (
     Contender,
     artifact_as_contender,
@@ -17,6 +17,7 @@ from trainer.contender import (
 from trainer.errors import RunError
 from trainer.evaluate import measure
 from trainer.mcnemar import pair
+from trainer.networks.origins import is_version
 from trainer.run import Run
 from trainer.score import ScoredRun, score
 
@@ -86,7 +87,7 @@ def compare(
         DataError: The photos cannot be read.
         ArtifactError: A version fails its verification.
     """
-    judge = next((path for path in (first, second) if not _is_version(path)), None)
+    judge = next((path for path in (first, second) if not is_version(path)), None)
     if judge is None:
         raise RunError("one of the two must be a run: its recipe names the test photos")
     scored = score(Run(judge), data, cache)
@@ -96,15 +97,11 @@ def compare(
     return _comparison(sides[0], sides[1], scored)
 
 
-def _is_version(path: Path) -> bool:
-    return (path / MANIFEST_NAME).is_file()
-
-
 def _contender(
     path: Path, judge: Path, scored: ScoredRun, data: Path | None, cache: Path | None
 ) -> Contender:
     photos = photos_of(scored)
-    if _is_version(path):
+    if is_version(path):
         return artifact_as_contender(read_artifact(path.resolve()), photos)
     if path == judge:
         return run_as_contender(scored)

@@ -16,7 +16,7 @@ from models.manifest import Metrics
 
 CALIBRATION_BINS = 15
 _TOP_KS = (1, 2, 3, 5)
-_Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
+Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 _MOST_CONFUSED = 20
 _LOG_TEMPERATURES = (-2.0, 3.0)  # temperatures of 0.14 to 20
 
@@ -266,9 +266,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """95% interval of a share (Wilson 1927)."""
     share = successes / trials
-    spread = _Z_95**2 / trials
+    spread = Z_95**2 / trials
     centre = (share + spread / 2) / (1 + spread)
-    half = _Z_95 / (1 + spread) * sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    half = Z_95 / (1 + spread) * sqrt(share * (1 - share) / trials + spread / (4 * trials))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

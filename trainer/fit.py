@@ -137,7 +137,7 @@ def without_idle_epochs(recipe: Recipe) -> Recipe:
     if recipe.network.weights != "none" or recipe.fit.head_epochs == 0:
         return recipe
     log.warning("head_epochs is ignored: the body starts from nothing and must learn as well")
-    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"head_epochs": 0})})
+    return recipe.with_fit(head_epochs=0)
 
 
 def photos_of(recipe: Recipe, root: Path, exclude: Path | None = None) -> Catalogue:

@@ -10,6 +10,8 @@ from pathlib import Path
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from trainer.beside import file_beside
+
 COLUMNS = (
     "epoch",
     "step",
@@ -80,6 +82,5 @@ def rewind_history(path: Path, epoch: int) -> None:
     header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     # A row that was being written when the run was killed has no end.
     kept = [line for line in lines if line.endswith("\n") and int(line.split(",")[0]) < epoch]
-    beside = path.with_suffix(".part")
-    beside.write_text(header + "".join(kept), encoding="utf-8")
-    beside.replace(path)
+    with file_beside(path) as file:
+        file.write((header + "".join(kept)).encode())

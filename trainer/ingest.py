@@ -8,14 +8,13 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from trainer.errors import DataError
+from trainer.pages import template
 
 REVIEW_NAME = "review.html"
 _FILE = r"^[0-9a-f]{64}\.(jpg|png|webp)$"
@@ -84,13 +83,10 @@ def write_review(capture: Path) -> Path:
         DataError: The folder cannot be read.
     """
     photos = captured_photos(capture)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        files("trainer").joinpath("review.html.j2").read_text(encoding="utf-8")
-    )
     labels = sorted({photo.predicted for photo in photos} | {p.suggestion for p in photos})
     page = capture / REVIEW_NAME
-    page.write_text(template.render(photos=photos, labels=labels), encoding="utf-8")
+    text = template("trainer", "review.html.j2").render(photos=photos, labels=labels)
+    page.write_text(text, encoding="utf-8")
     return page
 
 

@@ -38,7 +38,8 @@ def find_learning_rate(
     """
     if not plot.parent.is_dir():  # said before minutes of training
         raise RunError(f"{plot.parent} is no folder")
-    recipe = _whole_network(recipe)
+    # Without frozen epochs: max_learning_rate is that of the epochs in which all layers learn.
+    recipe = recipe.with_fit(head_epochs=0)
     lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
     root = resolve_data(data, recipe.data, cache or default_cache())
     photos = photos_of(recipe, root)
@@ -56,11 +57,6 @@ def find_learning_rate(
     except OSError as error:
         raise RunError(f"{plot} cannot be written: {error.strerror}") from error
     return float(suggestion)
-
-
-def _whole_network(recipe: Recipe) -> Recipe:
-    """Without frozen epochs: max_learning_rate is that of the epochs in which all layers learn."""
-    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"head_epochs": 0})})
 
 
 def _plot(rates: list[float], losses: list[float], suggestion: float) -> Figure:

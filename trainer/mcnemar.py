@@ -5,7 +5,7 @@ from math import comb, sqrt
 
 from torch import Tensor
 
-_Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
+from trainer.evaluate import Z_95
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Paired:
     def interval(self) -> tuple[float, float]:
         """95% interval of the difference (Wald's, for paired shares; Agresti, 2002, 10.1.1)."""
         discordant = (self.only_first + self.only_second) / self.photos
-        half = _Z_95 * sqrt(max(0.0, discordant - self.difference**2) / self.photos)
+        half = Z_95 * sqrt(max(0.0, discordant - self.difference**2) / self.photos)
         return self.difference - half, self.difference + half
 
     @property

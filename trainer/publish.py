@@ -9,7 +9,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -216,7 +215,7 @@ class _ManifestSeal:
             data_fingerprint=scored.data.fingerprint,
             recipe=recipe.model_dump(mode="json"),
             libraries=environment(),
-            files=_entries(sorted(self.folder.iterdir())),
+            files=file_entries(self.folder),
         )
 
 
@@ -231,9 +230,10 @@ def _golden(scored: ScoredRun) -> GoldenSamples:
     return GoldenSamples(scored.test.images.inputs[chosen], scored.test.logits[chosen])
 
 
-def _entries(paths: Sequence[Path]) -> dict[str, FileEntry]:
-    return {path.name: _entry(path.read_bytes()) for path in paths}
-
-
-def _entry(content: bytes) -> FileEntry:
-    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+def file_entries(folder: Path) -> dict[str, FileEntry]:
+    """Digest and size of every file of a staged artifact."""
+    contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {
+        name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+        for name, content in contents.items()
+    }

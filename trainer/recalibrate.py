@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from models.artifact import Artifact
-from models.manifest import MANIFEST_NAME, NOVELTY_NAME, FileEntry, Manifest
+from models.manifest import MANIFEST_NAME, NOVELTY_NAME, Manifest
 from models.novelty import save_centroids
 from models.repository import ModelRepository, Seal
 from trainer.confidence import calibrate
@@ -26,7 +26,7 @@ from trainer.errors import PublishError
 from trainer.evaluate import Evaluation, evaluate, measure
 from trainer.export import logits_of
 from trainer.model_card import CARD_NAME, with_trust
-from trainer.publish import verify_in_fresh_process
+from trainer.publish import file_entries, verify_in_fresh_process
 from trainer.recipe import Recipe, parse_recipe
 from trainer.score import Predictions
 from trainer.trust import TRUST_NAME, Trust, trust_of
@@ -128,11 +128,7 @@ def _write(source: Path, folder: Path, trust: Trust, evaluation: Evaluation) -> 
 
 
 def _sealed(old: Manifest, changes: Mapping[str, object], version: int, folder: Path) -> Manifest:
-    files = {
-        path.name: FileEntry(
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size
-        )
-        for path in sorted(folder.iterdir())
-    }
     fields = {name: getattr(old, name) for name in type(old).model_fields}
-    return Manifest.model_validate({**fields, **changes, "version": version, "files": files})
+    return Manifest.model_validate(
+        {**fields, **changes, "version": version, "files": file_entries(folder)}
+    )

@@ -10,6 +10,7 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
+from trainer.checkpoints import read_checkpoint
 from trainer.data import EvaluationImages, TrainingImages
 from trainer.errors import InterruptedRunError
 from trainer.export import assemble, logits_of
@@ -53,7 +54,7 @@ def out_of_fold_scores(
         log.info("fold %d of %d", number + 1, folds)
         learned = [i for i, fold in enumerate(fold_of) if fold != number]
         held_out = [i for i, fold in enumerate(fold_of) if fold == number]
-        fold = _only(evaluation, held_out)
+        fold = evaluation.subset(held_out)
         with TemporaryDirectory() as folder:
             task = _trained(recipe, classes, training.subset(learned), fold, Path(folder))
         scores[held_out] = _scores(task, fold.inputs)
@@ -94,8 +95,7 @@ def _trained(
         # Its advice is to resume, and this folder is about to go.
         raise KeyboardInterrupt from None
     # The last, not the best: choosing by the fold would be looking at it.
-    checkpoint = torch.load(run.last_checkpoint, map_location="cpu", weights_only=True)
-    task.load_state_dict(checkpoint["state_dict"])
+    task.load_state_dict(read_checkpoint(run.last_checkpoint)["state_dict"])
     return task.eval()
 
 
@@ -104,13 +104,3 @@ def _scores(task: ClassificationTask, inputs: Tensor) -> Tensor:
     model = assemble(task.normalize, task.network)
     views = [inputs, inputs.flip(-1)] if task.recipe.augment.flip else [inputs]
     return torch.stack([torch.softmax(logits_of(model, view), dim=1) for view in views]).mean(dim=0)
-
-
-def _only(images: EvaluationImages, keep: Sequence[int]) -> EvaluationImages:
-    return EvaluationImages(
-        inputs=images.inputs[list(keep)],
-        labels=images.labels[list(keep)],
-        paths=[images.paths[i] for i in keep],
-        digests=[images.digests[i] for i in keep],
-        unreadable=[],
-    )

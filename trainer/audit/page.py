@@ -1,21 +1,14 @@
 """The audit as one page with thumbnails."""
 
-import base64
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
-
-import torch
-from jinja2 import Environment, StrictUndefined
-from PIL import Image
 
 from models.errors import ImageError
 from models.image_header import ImageLimits
 from models.preprocess import decode
 from trainer.audit.findings import Finding, Problem
+from trainer.pages import template, thumbnail
 
-_SIDE = 160  # pixels of a thumbnail
 _SHOWN = 200  # findings of a kind; the CSV has them all
 
 
@@ -30,17 +23,13 @@ def render(
         imbalance: A sentence, or nothing.
         root: The data folder; paths are shown relative to it.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        files("trainer.audit").joinpath("page.html.j2").read_text(encoding="utf-8")
-    )
     sections = []
     for problem in Problem:
         own = [finding for finding in findings if finding.problem is problem]
         tiles = [_tile(finding, root) for finding in own[:_SHOWN]]
         kept = sum(not finding.exclude for finding in own)
         sections.append({"title": problem.value, "count": len(own), "kept": kept, "tiles": tiles})
-    return template.render(
+    return template("trainer.audit", "page.html.j2").render(
         root=root.resolve().name,
         sections=sections,
         classes=classes,
@@ -61,11 +50,6 @@ def _tile(finding: Finding, root: Path) -> dict[str, object]:
 def _thumbnail(path: Path) -> str:
     """A JPEG data URI; empty for what cannot be decoded."""
     try:
-        image = decode(path.read_bytes(), ImageLimits())
+        return thumbnail(decode(path.read_bytes(), ImageLimits()))
     except (OSError, ImageError):
         return ""
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().to(torch.uint8).numpy())
-    picture.thumbnail((_SIDE, _SIDE))
-    buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

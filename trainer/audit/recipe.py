@@ -80,11 +80,6 @@ def shortened(recipe: Recipe, epochs: int | None) -> Recipe:
     total = epochs or recipe.fit.epochs
     frozen = min(recipe.fit.head_epochs, total - 1)
     clean = min(recipe.augment.clean_epochs, total)
-    return without_idle_epochs(
-        recipe.model_copy(
-            update={
-                "fit": recipe.fit.model_copy(update={"epochs": total, "head_epochs": frozen}),
-                "augment": recipe.augment.model_copy(update={"clean_epochs": clean}),
-            }
-        )
-    )
+    augment = recipe.augment.model_copy(update={"clean_epochs": clean})
+    shorter = recipe.with_fit(epochs=total, head_epochs=frozen)
+    return without_idle_epochs(shorter.model_copy(update={"augment": augment}))

@@ -81,6 +81,16 @@ class EvaluationImages:
     digests: list[str]
     unreadable: list[Unreadable]
 
+    def subset(self, keep: Sequence[int]) -> "EvaluationImages":
+        """The photos at the positions ``keep``."""
+        return EvaluationImages(
+            inputs=self.inputs[list(keep)],
+            labels=self.labels[list(keep)],
+            paths=[self.paths[i] for i in keep],
+            digests=[self.digests[i] for i in keep],
+            unreadable=self.unreadable,
+        )
+
 
 def read_training(
     photos: Sequence[Photo], cache_side: int, cache: Path | None = None

@@ -48,6 +48,10 @@ class Recipe(Section):
     augment: AugmentSpec = AugmentSpec()
     fit: FitSpec
 
+    def with_fit(self, **changes: object) -> Self:
+        """With other values under ``[fit]``, which are not validated."""
+        return self.model_copy(update={"fit": self.fit.model_copy(update=changes)})
+
     @model_validator(mode="after")
     def _clean_epochs(self) -> Self:
         if self.augment.clean_epochs > self.fit.epochs:

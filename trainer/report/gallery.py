@@ -1,24 +1,20 @@
 """Photos with what the model said of them."""
 
-import base64
 import random
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from models.class_activation import class_activation_maps
 from models.overlay import overlay
+from trainer.pages import thumbnail
 from trainer.score import ScoredRun
 
 _SHOWN = 24
 _MAPS = 12
 _SEED = 0
-_SIDE = 160  # pixels of a thumbnail
-_QUALITY = 82
 
 
 @dataclass(frozen=True)
@@ -71,15 +67,6 @@ def activation_samples(scored: ScoredRun) -> list[tuple[Tile, Tile]]:
         (_tile(scored, at, image), _tile(scored, at, overlay(image, activation)))
         for at, image, activation in zip(chosen, images, maps, strict=True)
     ]
-
-
-def thumbnail(image: Tensor) -> str:
-    """uint8 [3, h, w] as a JPEG data URI."""
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    picture.thumbnail((_SIDE, _SIDE))
-    buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _drawn(scored: ScoredRun, count: int) -> list[int]:

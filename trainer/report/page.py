@@ -1,18 +1,16 @@
 """Assemble ``report.html``: one file with everything in it."""
 
-import base64
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from trainer.confidence import check_confidence
 from trainer.corruptions import robustness
 from trainer.evaluate import risk_coverage
 from trainer.history import read_history
+from trainer.pages import data_uri, template
 from trainer.report.charts import png
 from trainer.report.confusion import confusion_figure
 from trainer.report.copies import copies_across_split
@@ -74,13 +72,8 @@ def _figures(scored: ScoredRun, trial: NoveltyTrial) -> dict[str, Figure]:
 def _render(
     scored: ScoredRun, plots: Mapping[str, bytes], trial: NoveltyTrial, cache: Path | None
 ) -> str:
-    # Everything that comes from outside (class names, paths, recipes) is escaped.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        files("trainer.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    )
     environment_file = scored.run.folder / "environment.json"
-    return template.render(
+    return template("trainer.report", "page.html.j2").render(
         recipe=scored.recipe,
         recipe_text=scored.recipe.model_dump_json(indent=2),
         environment=json.loads(environment_file.read_text(encoding="utf-8")),
@@ -90,10 +83,7 @@ def _render(
         evaluation=scored.evaluation(),
         parameters=sum(parameter.numel() for parameter in scored.module.parameters()),
         validation_images=len(scored.validation.images.paths),
-        plots={
-            name: "data:image/png;base64," + base64.b64encode(content).decode()
-            for name, content in plots.items()
-        },
+        plots={name: data_uri("png", content) for name, content in plots.items()},
         top_losses=top_losses(scored),
         samples=random_samples(scored),
         maps=activation_samples(scored),
