@@ -39,7 +39,7 @@ async def channel(world: World) -> AsyncIterator[grpc.aio.Channel]:  # noqa: F81
     await world.follower.look()
     memory = AnswerMemory(world.metrics, None, 10)
     answers = CatalogAnswers(
-        world.catalog, world.metrics, RequestLog(0, 0), None, 30, memory, world.shadows
+        world.catalog, world.metrics, RequestLog(0, 0), None, 30, memory, world.shadows, None
     )
     others = Handlers(
         InferenceModelServicer(world.catalog, world.metrics, 8).handlers(),
