@@ -79,21 +79,27 @@ class TinyModel(nn.Module):
         return self.head(self.features(images))
 
 
-def tiny_input() -> InputSpec:
-    """What the tiny artifact looks at."""
-    return InputSpec(height=TINY_SIDE, width=TINY_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+def tiny_input(side: int = TINY_SIDE) -> InputSpec:
+    """What a tiny artifact of ``side`` pixels looks at."""
+    return InputSpec(height=side, width=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def write_tiny_files(
-    folder: Path, *, name: str = TINY_NAME, module: nn.Module | None = None, **changes: object
+    folder: Path,
+    *,
+    name: str = TINY_NAME,
+    module: nn.Module | None = None,
+    side: int = TINY_SIDE,
+    **changes: object,
 ) -> Seal:
     """Write every file but the manifest; returns what makes the manifest.
 
-    It fits ``ModelRepository.publish`` as its ``build``. ``changes`` replace fields of
-    the manifest, ``module`` the network.
+    It fits ``ModelRepository.publish`` as its ``build``. The input has ``side`` pixels;
+    ``changes`` replace fields of the manifest, ``module`` the network.
     """
     module = torchscript.script((module or TinyModel()).eval())
-    inputs = _golden_inputs()
+    inputs = _golden_inputs(side)
+    changes = {"input": tiny_input(side), **changes}
     with torch.inference_mode():
         samples = GoldenSamples(inputs, module(inputs).clone())
     contents = {MODEL_NAME: torchscript.save(module), GOLDEN_NAME: save_golden(samples)}
@@ -171,7 +177,7 @@ def coloured(label: str, side: int = TINY_SIDE) -> Tensor:
     return image
 
 
-def _golden_inputs() -> Tensor:
-    plain = [coloured(label) for label in TINY_LABELS]
-    striped = [torch.where(torch.arange(TINY_SIDE) % 2 == 0, image, 10) for image in plain]
+def _golden_inputs(side: int) -> Tensor:
+    plain = [coloured(label, side) for label in TINY_LABELS]
+    striped = [torch.where(torch.arange(side) % 2 == 0, image, 10) for image in plain]
     return torch.stack(plain + striped).to(torch.uint8)

@@ -27,7 +27,7 @@ class Kind(IntEnum):
     REFUSED = 7  # front: a request could not be read; to be counted
     ANSWER = 8  # engine: a message
     STATUS = 9  # engine: a google.rpc.Status
-    STALE = 10  # engine: the model has another input now
+    STALE = 10  # engine: the version that is to answer has another input
     ADMIT = 11  # front: a request, before its image is decoded; engine: an empty ANSWER, or STATUS
 
 

@@ -15,6 +15,7 @@ from models.image_statistics import ImageStatistics
 from proto.classify.v1 import classify_pb2, common_pb2
 from server.access.quotas import Limits, Quotas
 from server.catalog.catalog import Catalog
+from server.catalog.entry import State
 from server.errors import CallLostError, InvalidRequestError, ServingError
 from server.fronts import callers
 from server.fronts.frames import Frame, FrameProtocol, Kind
@@ -170,7 +171,8 @@ class _Visit:
             method.decode(), request, callers.unpack(caller, self._quotas), source
         )
         if source.wanted is not None:
-            self._send(frame, Kind.STALE, source.wanted.model_dump_json().encode())
+            spec = source.wanted.model_dump_json().encode()
+            self._send(frame, Kind.STALE, spec, served.version.encode())
         elif isinstance(served.outcome, classify_pb2.ClassifyResponse):
             self._send(frame, Kind.ANSWER, served.outcome.SerializeToString())
         else:
@@ -187,13 +189,18 @@ class _Visit:
             self._send(frame, Kind.ANSWER, answer.SerializeToString())
 
     def _spec(self, model: bytes) -> tuple[bytes, ...]:
-        """The input of a model that can answer now; nothing if there is none."""
+        """The input of a model that can answer now; nothing if there is none.
+
+        To ask takes no request's turn at the canary.
+        """
         try:
             selection = translate.selection(common_pb2.ModelSpec.FromString(model))
-            spec = self._catalog.servable(selection).manifest.input
+            entry = self._catalog.resolve(selection)
         except ServingError:
             return ()
-        return (spec.model_dump_json().encode(),)
+        if entry.manifest is None or entry.state is not State.READY:
+            return ()
+        return (entry.manifest.input.model_dump_json().encode(),)
 
     def _image(self, about: bytes, rest: list[bytes]) -> PreparedPixels:
         slot, height, width, size, spent_s, *measured = IMAGE.unpack(about)

@@ -114,7 +114,7 @@ class RemoteAnswers:
         source = _source(request)
         if not (self._keeps_images and request.may_keep_image):
             request.ClearField("image")
-        head = (method.encode(), callers.pack(caller), request.SerializeToString())
+        head = (method.encode(), callers.pack(caller))
         model = request.model.SerializeToString()
         spec = await self._spec(model)
         if self._clock() < self._wary_until:
@@ -123,10 +123,18 @@ class RemoteAnswers:
                 return self._refusal(frame)
         for _ in range(_MOST_TRIES):
             package = await self._package(source, spec, caller.deadline)
-            frame = await self._link.ask(Kind.CLASSIFY, *head, *package.blobs, done=package.done)
+            frame = await self._link.ask(
+                Kind.CLASSIFY,
+                *head,
+                request.SerializeToString(),
+                *package.blobs,
+                done=package.done,
+            )
             if frame.kind is not Kind.STALE:
                 break
             spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
+            # It has had its turn at the canary: now it is for the version that it met.
+            request.model.version = frame.blobs[1].decode()
         if frame.kind is Kind.ANSWER:
             return classify_pb2.ClassifyResponse.FromString(frame.blobs[0])
         return self._refusal(frame)

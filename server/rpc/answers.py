@@ -16,7 +16,7 @@ from server.catalog.catalog import Catalog
 from server.catalog.servable import Classification, Servable
 from server.catalog.shadow import Shadows
 from server.errors import CallLostError, DeadlineExpiredError
-from server.pipeline.decode import ImageSource
+from server.pipeline.decode import ImageSource, PreparedPixels
 from server.rpc import translate
 from server.rpc.calls import Caller, accept_request_id
 from server.rpc.feedback import AnswerMemory
@@ -34,10 +34,17 @@ Outcome = classify_pb2.ClassifyResponse | status_pb2.Status
 
 @dataclass(frozen=True)
 class Served:
-    """One request's outcome and the id it carries."""
+    """One request's outcome and the id it carries.
+
+    Attributes:
+        request_id: The caller's, or ours.
+        outcome: What it was answered.
+        version: That the request went to; empty where none was found.
+    """
 
     request_id: str
     outcome: Outcome
+    version: str = ""
 
 
 class Answers(Protocol):
@@ -146,12 +153,13 @@ class CatalogAnswers:
             name = code_pb2.Code.Name(code)
             trace_id = trace.trace_id if trace else ""
             record = RequestRecord(method, request_id, *labels, name, total_s, answer, trace_id)
-            self._observe(record)
+            if not (isinstance(source, PreparedPixels) and source.wanted):  # it will come again
+                self._observe(record)
             if trace is not None:
                 trace.end(record)
             if self._recorder is not None:
                 self._recorder.note(request_id, _passed(request, outcome, source, record))
-        return Served(request.request_id or request_id, outcome)
+        return Served(request.request_id or request_id, outcome, labels[1])
 
     def admit(
         self,

@@ -1,0 +1,96 @@
+"""A front's answers and the engine's port, with a real catalog between them."""
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from math import inf
+
+from models.image_header import ImageLimits
+from proto.classify.v1 import classify_pb2
+from server.access.quotas import Limits, Quota
+from server.catalog.policy import VersionPolicy
+from server.fronts.forward import forwarding
+from server.fronts.frames import Frame, Kind
+from server.fronts.link import EngineLink
+from server.fronts.port import FrontPort
+from server.fronts.remote import RemoteAnswers
+from server.fronts.slots import Slots
+from server.pipeline.decode import DecodePool
+from server.rpc.answers import CatalogAnswers
+from server.rpc.calls import Caller, Handlers
+from server.rpc.feedback import AnswerMemory
+from server.telemetry.request_log import RequestLog
+from tests.artifacts import TINY_NAME, coloured, publish_tiny_artifact
+from tests.unit.server.catalog.conftest import World, world, world_of
+
+__all__ = ["world", "world_of"]  # fixtures
+
+
+def caller() -> Caller:
+    return Caller("ann", inf, Quota("ann", Limits(), time.monotonic))
+
+
+def red() -> classify_pb2.ClassifyRequest:
+    """Larger than any of the models' inputs."""
+    data = coloured("red", 40).permute(1, 2, 0).contiguous().numpy().tobytes()
+    raw = classify_pb2.RawImage(height=40, width=40, data=data)
+    return classify_pb2.ClassifyRequest(image=classify_pb2.Image(raw=raw))
+
+
+@asynccontextmanager
+async def front_of(world: World, tmp_path):
+    """A front's answers, computed by the world's catalog."""
+    memory = AnswerMemory(world.metrics, None, 10)
+    answers = CatalogAnswers(
+        world.catalog, world.metrics, RequestLog(0.0, 0.0), None, 60.0, memory, world.shadows
+    )
+    port = FrontPort(world.catalog, answers, forwarding(Handlers()))
+    await port.listen(tmp_path / "engine")
+    slots = Slots(tmp_path / "slots", 4, 3 * 64 * 64)
+    decoder = DecodePool(1, 16, ImageLimits())
+    serving = asyncio.Event()
+    hello = Frame(Kind.HELLO, 0, (str(slots.path).encode(), str(slots.size).encode()))
+    link = EngineLink(tmp_path / "engine", hello, lambda _: serving.set())
+    running = asyncio.create_task(link.run())
+    try:
+        await asyncio.wait_for(serving.wait(), 60)
+        yield RemoteAnswers(link, slots, decoder)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await port.close()
+        decoder.close()
+
+
+async def answered_by(front: RemoteAnswers, requests: int) -> Counter[str]:
+    met = Counter[str]()
+    for _ in range(requests):
+        served = await front.serve("Classify", red(), caller())
+        assert isinstance(served.outcome, classify_pb2.ClassifyResponse), served.outcome
+        met[served.outcome.model_version] += 1
+    return met
+
+
+async def test_a_canary_gets_its_share_whatever_its_input(world: World, tmp_path) -> None:
+    """To ask for an input takes no turn, nor does an image that has to be decoded anew."""
+    publish_tiny_artifact(world.root)
+    publish_tiny_artifact(world.root)
+    publish_tiny_artifact(world.root, side=32)
+    world.policy = VersionPolicy(latest=3)
+    await world.follower.look()
+    async with front_of(world, tmp_path) as front:
+        for canary in (2, 3):
+            world.control.set_canary(TINY_NAME, canary, 0.5)
+            met = await answered_by(front, 40)
+            assert abs(met[str(canary)] - 20) <= 1
+            assert met.total() == 40
+    (counted,) = (
+        each for each in world.metrics.registry.collect() if each.name == "menagerie_requests"
+    )
+    totals = Counter[str]()
+    for each in counted.samples:
+        if each.name.endswith("_total") and each.value:
+            totals[each.labels["code"]] += int(each.value)
+    assert totals == {"OK": 80}  # an image that has to come again is one request
