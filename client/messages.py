@@ -216,6 +216,7 @@ def classification(response: classify_pb2.ClassifyResponse) -> Classification:
         novelty=_novelty(response.novelty) if response.HasField("novelty") else None,
         browned_out_side=response.browned_out_side,
         digest=response.digest,
+        from_cache=response.from_cache,
     )
 
 

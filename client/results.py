@@ -104,6 +104,7 @@ class Classification:
         digest: SHA-256 of the artifact's manifest, in hexadecimal: names exactly what answered.
         browned_out_side: The side in pixels to which the server shrank the image for lack of time,
             so that the answer is less sure; 0: it did not.
+        from_cache: Whether it was computed for another request for the same.
     """
 
     model: str
@@ -117,6 +118,7 @@ class Classification:
     novelty: Novelty | None = None
     digest: str = ""
     browned_out_side: int = 0
+    from_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

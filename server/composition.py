@@ -27,6 +27,7 @@ from server.rpc.answers import CatalogAnswers
 from server.rpc.calls import Handlers
 from server.rpc.feedback import AnswerMemory, FeedbackServicer
 from server.rpc.oip import InferenceAdminServicer, InferenceModelServicer
+from server.rpc.response_cache import ResponseCache
 from server.settings import Settings
 from server.telemetry.metrics import Metrics
 from server.telemetry.request_log import RequestLog
@@ -102,6 +103,7 @@ def engine_of(
         memory,
         provided.shadows,
         recorder,
+        ResponseCache(settings.response_cache_mb * 2**20, metrics),
     )
     return Engine(provided, catalog, answers, memory, metrics, takeovers)
 

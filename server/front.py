@@ -54,7 +54,10 @@ async def running_front(
         hello = Frame(Kind.HELLO, 0, (str(slots).encode(), str(memory.size).encode()))
         link = EngineLink(socket, hello, lambda serving: tell(listener, served, serving))
         keeps_images = settings.capture is not None or settings.record is not None
-        answers = RemoteAnswers(link, memory, decoder, keeps_images=keeps_images)
+        asks_first = settings.response_cache_mb > 0
+        answers = RemoteAnswers(
+            link, memory, decoder, keeps_images=keeps_images, asks_first=asks_first
+        )
         others = ForwardHandler(link, (models.SERVICE, feedback.SERVICE, oip.SERVICE))
         listener = Listener(settings, answers, others, port=port, reuse_port=True)
         await listener.start()

@@ -321,6 +321,12 @@ class Settings(BaseSettings):
     feedback_memory: int = Field(
         default=10_000, ge=1, description="answers that Feedback can still speak of"
     )
+    response_cache_mb: int = Field(
+        default=0,
+        ge=0,
+        description="answers kept to be given again to the same image for the same model version"
+        " and options, in MiB; 0: none is kept",
+    )
     grace_period_s: float = Field(
         default=30.0, ge=0, description="longest wait for accepted requests at shutdown, in seconds"
     )

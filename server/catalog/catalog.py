@@ -161,8 +161,13 @@ class Catalog:
             return _numbered(versions, selection.version)
         return self._default(name)
 
-    def servable(self, selection: Selection) -> Servable:
+    def servable(self, selection: Selection, *, in_turn: bool = True) -> Servable:
         """The version that ``selection`` means, ready to serve.
+
+        Args:
+            selection: What a request asks for.
+            in_turn: Whether this is the request itself, which may meet a canary. Whoever only
+                asks about it takes nobody's turn there.
 
         Raises:
             NotFoundError: There is no such model, version or label.
@@ -170,7 +175,7 @@ class Catalog:
             NotReadyError: It is loading or failed to load.
             DrainingError: It is going away.
         """
-        entry = self._on_trial(selection) or self.resolve(selection)
+        entry = (in_turn and self._on_trial(selection)) or self.resolve(selection)
         if entry.state is State.DRAINING:
             if self._closed:
                 raise DrainingError("the server is shutting down and takes no new requests")

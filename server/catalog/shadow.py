@@ -131,11 +131,12 @@ class Shadows:
         Args:
             servable: That answered.
             source: The image.
-            quality: How often it was looked at: scores of several looks are not comparable.
+            quality: How often it was looked at: scores of several looks are not
+                comparable, nor are those of an image that was shrunk.
             answer: What was answered.
         """
         to = self._catalog.shadow_of(servable.manifest.name, servable.manifest.version)
-        if to is None or quality is not Quality.ONCE:
+        if to is None or quality is not Quality.ONCE or answer.shrunk_to:
             return
         if self._known != (*_labels(to), to.digest):
             self._begin(to)

@@ -15,7 +15,6 @@ from models.image_statistics import ImageStatistics
 from proto.classify.v1 import classify_pb2, common_pb2
 from server.access.quotas import Limits, Quotas
 from server.catalog.catalog import Catalog
-from server.catalog.entry import State
 from server.errors import CallLostError, InvalidRequestError, ServingError
 from server.fronts import callers
 from server.fronts.frames import Frame, FrameProtocol, Kind
@@ -195,23 +194,23 @@ class _Visit:
         """
         try:
             selection = translate.selection(common_pb2.ModelSpec.FromString(model))
-            entry = self._catalog.resolve(selection)
+            spec = self._catalog.servable(selection, in_turn=False).manifest.input
         except ServingError:
             return ()
-        if entry.manifest is None or entry.state is not State.READY:
-            return ()
-        return (entry.manifest.input.model_dump_json().encode(),)
+        return (spec.model_dump_json().encode(),)
 
     def _image(self, about: bytes, rest: list[bytes]) -> PreparedPixels:
-        slot, height, width, size, spent_s, *measured = IMAGE.unpack(about)
+        slot, height, width, size, spent_s, content, *measured = IMAGE.unpack(about)
+        content = content if any(content) else b""
         statistics = ImageStatistics(*measured)
         if slot == NOWHERE:
             refused = InvalidRequestError(*(part.decode() for part in rest)) if rest else None
-            return PreparedPixels(None, refused, size, spent_s)
+            return PreparedPixels(None, refused, size, spent_s, content=content)
         if slot == INLINE:
             flat = torch.frombuffer(bytearray(rest[0]), dtype=torch.uint8)
-            return PreparedPixels(flat.view(3, height, width), None, size, spent_s, statistics)
+            pixels = flat.view(3, height, width)
+            return PreparedPixels(pixels, None, size, spent_s, statistics, content=content)
         if self._slots is None:
             raise ValueError("a slot before HELLO")
         pixels = self._slots.pixels(slot, height, width)
-        return PreparedPixels(pixels, None, size, spent_s, statistics)
+        return PreparedPixels(pixels, None, size, spent_s, statistics, content=content)

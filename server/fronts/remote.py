@@ -19,6 +19,7 @@ from server.fronts import callers
 from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
 from server.fronts.slots import Slots
+from server.pipeline.content import CONTENT_BYTES, content_of
 from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
 from server.rpc import translate
 from server.rpc.answers import Served, told
@@ -26,8 +27,9 @@ from server.rpc.calls import Caller
 from server.rpc.status import request_id_of, status_of
 
 # What became of the image: slot (-1: it comes with the frame; -2: there is none), height, width,
-# bytes that came, seconds of decoding, and the fields of its ImageStatistics.
-IMAGE = struct.Struct("<iIIId4d")
+# bytes that came, seconds of decoding, its content (NUL: not known), and the fields of its
+# ImageStatistics.
+IMAGE = struct.Struct(f"<iIIId{CONTENT_BYTES}s4d")
 INLINE, NOWHERE = -1, -2
 _NOTHING = ImageStatistics(0.0, 0.0, 0.0, 0.0)
 
@@ -51,6 +53,8 @@ class RemoteAnswers:
         keeps_images: Whether the engine may keep the files of senders who allow it: those then
             go along with their pixels.
         clock: In seconds.
+        asks_first: Whether the engine keeps answers: an image is decoded only once the engine has
+            said that it does not know it.
     """
 
     def __init__(
@@ -59,9 +63,11 @@ class RemoteAnswers:
         slots: Slots,
         decoder: DecodePool,
         *,
-        keeps_images: bool,
+        keeps_images: bool = False,
+        asks_first: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._asks_first = asks_first
         self._clock = clock
         self._wary_until = -inf
         self._link = link
@@ -116,13 +122,16 @@ class RemoteAnswers:
             request.ClearField("image")
         head = (method.encode(), callers.pack(caller))
         model = request.model.SerializeToString()
-        spec = await self._spec(model)
-        if self._clock() < self._wary_until:
-            frame = await self._link.ask(Kind.ADMIT, *head[:2], *self._inquiry(request))
+        content = b""
+        if self._asks_first and not isinstance(source, InvalidRequestError):
+            content = await content_of(source)  # to ask for the answer is to ask for admission
+        spec = None if content else await self._spec(model)
+        if not content and self._clock() < self._wary_until:
+            frame = await self._link.ask(Kind.ADMIT, *head, *self._inquiry(request))
             if frame.kind is Kind.STATUS:
                 return self._refusal(frame)
         for _ in range(_MOST_TRIES):
-            package = await self._package(source, spec, caller.deadline)
+            package = await self._package(source, content, spec, caller.deadline)
             frame = await self._link.ask(
                 Kind.CLASSIFY,
                 *head,
@@ -163,19 +172,23 @@ class RemoteAnswers:
         return spec
 
     async def _package(
-        self, source: ImageSource | InvalidRequestError, spec: InputSpec | None, deadline: float
+        self,
+        source: ImageSource | InvalidRequestError,
+        content: bytes,
+        spec: InputSpec | None,
+        deadline: float,
     ) -> "_Package":
         """The image, decoded for ``spec``, or why there is none."""
         started = time.perf_counter()
         if isinstance(source, InvalidRequestError):
-            return _refused(source, 0, 0.0)
+            return _refused(source, content, 0, 0.0)
         if spec is None:
-            return _Package((_about(NOWHERE, (0, 0), source.size, 0.0),))
+            return _Package((_about(NOWHERE, (0, 0), source.size, 0.0, content),))
         measured = MeasuredImage(source)
         try:
             pixels = await self._decoder.decode(measured, spec, deadline)
         except InvalidRequestError as error:
-            return _refused(error, source.size, time.perf_counter() - started)
+            return _refused(error, content, source.size, time.perf_counter() - started)
         spent_s = time.perf_counter() - started
         slot = self._slots.put(pixels)
         about = _about(
@@ -183,6 +196,7 @@ class RemoteAnswers:
             (pixels.shape[1], pixels.shape[2]),
             source.size,
             spent_s,
+            content,
             measured.statistics or _NOTHING,
         )
         if slot is None:
@@ -203,8 +217,8 @@ class _Package:
     done: Callable[[], None] = lambda: None
 
 
-def _refused(error: InvalidRequestError, size: int, spent_s: float) -> _Package:
-    about = _about(NOWHERE, (0, 0), size, spent_s)
+def _refused(error: InvalidRequestError, content: bytes, size: int, spent_s: float) -> _Package:
+    about = _about(NOWHERE, (0, 0), size, spent_s, content)
     return _Package((about, error.field.encode(), error.problem.encode()))
 
 
@@ -220,6 +234,7 @@ def _about(
     shape: tuple[int, int],
     size: int,
     spent_s: float,
+    content: bytes,
     statistics: ImageStatistics = _NOTHING,
 ) -> bytes:
-    return IMAGE.pack(slot, *shape, size, spent_s, *astuple(statistics))
+    return IMAGE.pack(slot, *shape, size, spent_s, content, *astuple(statistics))

@@ -74,6 +74,7 @@ class PreparedPixels:
         size: Bytes that came.
         spent_s: Seconds that it took.
         statistics: Of the pixels.
+        content: Of the image as it came, see ``content``; empty: not known.
         wanted: Set when the model has another input than the pixels.
         field: The image's path in the request.
     """
@@ -83,6 +84,7 @@ class PreparedPixels:
     size: int
     spent_s: float
     statistics: ImageStatistics | None = None
+    content: bytes = b""
     wanted: InputSpec | None = None
     field: str = "image"
 

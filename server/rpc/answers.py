@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ from server.rpc import translate
 from server.rpc.calls import Caller, accept_request_id
 from server.rpc.feedback import AnswerMemory
 from server.rpc.record import Passed, Recorder, image_bytes
+from server.rpc.response_cache import Known, ResponseCache, Wishes, wishes_of
 from server.rpc.status import status_of
 from server.telemetry.current_trace import current_trace
 from server.telemetry.metrics import Metrics
@@ -73,6 +75,7 @@ class CatalogAnswers:
         memory: Of the answers, for those who speak of them later.
         shadows: Has versions on trial answer copies.
         recorder: Of requests, to be replayed; None: none is recorded.
+        cache: Of answers.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class CatalogAnswers:
         memory: AnswerMemory,
         shadows: Shadows,
         recorder: Recorder | None,
+        cache: ResponseCache,
     ) -> None:
+        self._cache = cache
         self._shadows = shadows
         self._recorder = recorder
         self._memory = memory
@@ -136,11 +141,15 @@ class CatalogAnswers:
                 translate.selection(request.model, request.routing_key)
             )
             labels = (servable.manifest.name, str(servable.manifest.version))
-            answer = await self._classify_within(servable, method, request, caller, source)
+            found = await self._answer_within(servable, method, request, caller, source)
             total_s = time.perf_counter() - started
-            outcome = translate.response(
-                request_id, servable.manifest, servable.digest, answer, total_s
-            )
+            if isinstance(found, Known):
+                outcome = translate.known_response(request_id, found.response, total_s)
+            else:
+                answer = found
+                outcome = translate.response(
+                    request_id, servable.manifest, servable.digest, answer, total_s
+                )
             self._memory.note(request, outcome)
             code = code_pb2.OK
         except (Exception, asyncio.CancelledError) as error:
@@ -155,10 +164,10 @@ class CatalogAnswers:
             record = RequestRecord(method, request_id, *labels, name, total_s, answer, trace_id)
             if not (isinstance(source, PreparedPixels) and source.wanted):  # it will come again
                 self._observe(record)
-            if trace is not None:
-                trace.end(record)
-            if self._recorder is not None:
-                self._recorder.note(request_id, _passed(request, outcome, source, record))
+                if trace is not None:
+                    trace.end(record)
+                if self._recorder is not None:
+                    self._recorder.note(request_id, _passed(request, outcome, source, record))
         return Served(request.request_id or request_id, outcome, labels[1])
 
     def admit(
@@ -188,7 +197,7 @@ class CatalogAnswers:
         try:
             request_id = accept_request_id(request.request_id)
             selection = translate.selection(request.model, request.routing_key)
-            servable = self._catalog.servable(selection)
+            servable = self._catalog.servable(selection, in_turn=False)
             labels = (servable.manifest.name, str(servable.manifest.version))
             priority = translate.priority(request)
             servable.admit(priority, caller.deadline, caller.name, before, before_s)
@@ -201,49 +210,60 @@ class CatalogAnswers:
             return status
         return None
 
-    async def _classify_within(
+    async def _answer_within(
         self,
         servable: Servable,
         method: str,
         request: classify_pb2.ClassifyRequest,
         caller: Caller,
         source: ImageSource | None,
-    ) -> Classification:
-        """Classify before the caller's deadline, or the server's own where there is none.
+    ) -> Classification | Known:
+        """Answer before the caller's deadline, or the server's own where there is none.
 
         gRPC itself ends the calls of callers with a deadline.
         """
         deadline, ours = caller.deadline, None
         if deadline == inf:
             deadline = ours = asyncio.get_running_loop().time() + self._default_timeout_s
+        image = source or translate.image_source(request.image)
+        wishes = wishes_of(method, request)
+        compute = partial(self._classify, servable, wishes, caller.name, image, deadline)
         try:
             async with asyncio.timeout_at(ours):
                 with caller.quota.image():
-                    source = source or translate.image_source(request.image)
-                    quality = translate.quality(request)
-                    answer = await servable.classify(
-                        source,
-                        translate.top_k(request, method),
-                        translate.min_score(request),
-                        explain=translate.explain_wish(request),
-                        coverage=translate.coverage(request),
-                        quality=quality,
-                        priority=translate.priority(request),
-                        deadline=deadline,
-                        client=caller.name,
-                    )
-                    self._shadows.offer(servable, source, quality, answer)
-                    return answer
+                    return await self._cache.answer(servable, wishes, image, deadline, compute)
         except TimeoutError as error:
             raise DeadlineExpiredError(
                 f"no answer within {self._default_timeout_s:g} s, this server's limit for"
                 " requests without a deadline"
             ) from error
 
+    async def _classify(
+        self,
+        servable: Servable,
+        wishes: Wishes,
+        client: str,
+        source: ImageSource,
+        deadline: float,
+    ) -> Classification:
+        answer = await servable.classify(
+            source,
+            wishes.top_k,
+            wishes.min_score,
+            explain=wishes.explain,
+            coverage=wishes.coverage,
+            quality=wishes.quality,
+            priority=wishes.priority,
+            deadline=deadline,
+            client=client,
+        )
+        self._shadows.offer(servable, source, wishes.quality, answer)
+        return answer
+
     def _observe(self, record: RequestRecord) -> None:
         labels = (record.model, record.version)
         self._metrics.requests.labels(record.method, *labels, record.code).inc()
-        if record.steps is not None:
+        if record.code == "OK":
             self._metrics.request_seconds.labels(*labels).observe(
                 record.total_s, {"trace_id": record.trace_id} if record.trace_id else None
             )

@@ -195,6 +195,15 @@ def response(
     )
 
 
+def known_response(
+    request_id: str, response: classify_pb2.ClassifyResponse, total_s: float
+) -> classify_pb2.ClassifyResponse:
+    """An answer that was computed for another request, as this one's."""
+    response.request_id = request_id
+    response.timings.total_us = _microseconds(total_s)
+    return response
+
+
 def model(entry: Entry, *, is_default: bool) -> model_pb2.Model:
     """A model version as a message."""
     message = model_pb2.Model(

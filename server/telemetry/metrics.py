@@ -189,6 +189,20 @@ class Metrics:
             (*_MODEL, "reason"),
             registry=registry,
         )
+        self.response_cache_requests = Counter(
+            "menagerie_response_cache_requests",
+            "Requests answered while answers are kept, by where the answer came from.",
+            (*_MODEL, "outcome"),
+            registry=registry,
+        )
+        self.response_cache_evictions = Counter(
+            "menagerie_response_cache_evictions",
+            "Kept answers that had to make room for others.",
+            registry=registry,
+        )
+        self.response_cache_bytes = Gauge(
+            "menagerie_response_cache_bytes", "What kept answers hold.", registry=registry
+        )
         self.shadow_answers = Counter(
             "menagerie_shadow_answers",
             "Copies that a version on trial has answered, by whether its best label is the same.",

@@ -19,6 +19,7 @@ def test_load_label_roll_back_and_unload(tmp_path: Path) -> None:
     for _ in range(2):
         publish_tiny_artifact(tmp_path)
     flags = ("--repository", str(tmp_path), "--model-control", "explicit", "--admin-port", "0")
+    flags += ("--response-cache-mb", "1")
     with run_server(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
         stub = classify_pb2_grpc.ClassifyServiceStub(channel)
         address = server.admin
@@ -29,12 +30,15 @@ def test_load_label_roll_back_and_unload(tmp_path: Path) -> None:
 
         assert "tiny 1 READY" in models("load", TINY_NAME, "1").stdout
         assert "tiny 2 READY" in models("load", TINY_NAME, "2").stdout
-        assert stub.Classify(RED, timeout=30).model_version == "2"
+        fresh, known = (stub.Classify(RED, timeout=30) for _ in range(2))
+        assert (fresh.model_version, fresh.from_cache) == ("2", False)
+        assert (known.model_version, known.from_cache) == ("2", True)
         assert models("label", TINY_NAME, "stable", "1").returncode == 0
         assert models("shadow", TINY_NAME, "1", "--percent", "50").returncode == 0
         assert models("shadow", TINY_NAME, "off").returncode == 0
         assert "tiny 1 READY; default" in models("rollback", TINY_NAME).stdout
-        assert stub.Classify(RED, timeout=30).model_version == "1"
+        rolled_back = stub.Classify(RED, timeout=30)
+        assert (rolled_back.model_version, rolled_back.from_cache) == ("1", False)
         assert models("unload", TINY_NAME, "2").returncode == 0
         refused = models("canary", TINY_NAME, "2", "0.5")
         assert refused.returncode != 0

@@ -26,19 +26,19 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from proto.classify.v1 import common_pb2 as proto_dot_classify_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n proto/classify/v1/classify.proto\x12\x0b\x63lassify.v1\x1a\x17google/rpc/status.proto\x1a\x1eproto/classify/v1/common.proto\"\x82\x03\n\x0f\x43lassifyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.classify.v1.ModelSpec\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.classify.v1.Image\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.classify.v1.Priority\x12,\n\x07\x65xplain\x18\x07 \x01(\x0b\x32\x1b.classify.v1.ExplainOptions\x12\x15\n\x08\x63overage\x18\x08 \x01(\x02H\x02\x88\x01\x01\x12\x16\n\x0emay_keep_image\x18\t \x01(\x08\x12%\n\x07quality\x18\n \x01(\x0e\x32\x14.classify.v1.Quality\x12\x13\n\x0brouting_key\x18\x0b \x01(\tB\x08\n\x06_top_kB\x0c\n\n_min_scoreB\x0b\n\t_coverage\"_\n\x0e\x45xplainOptions\x12\x10\n\x08label_id\x18\x01 \x01(\t\x12*\n\x06method\x18\x02 \x01(\x0e\x32\x1a.classify.v1.ExplainMethod\x12\x0f\n\x07overlay\x18\x03 \x01(\x08\"M\n\x05Image\x12\x14\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\"\n\x03raw\x18\x02 \x01(\x0b\x32\x15.classify.v1.RawImageB\n\n\x08_encoded\"7\n\x08RawImage\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xfc\x02\n\x10\x43lassifyResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12,\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x17.classify.v1.Prediction\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.classify.v1.Timings\x12-\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x18.classify.v1.Explanation\x12\x14\n\x07\x61\x62stain\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x32\n\x0eprediction_set\x18\x08 \x01(\x0b\x32\x1a.classify.v1.PredictionSet\x12%\n\x07novelty\x18\t \x01(\x0b\x32\x14.classify.v1.Novelty\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x18\n\x10\x62rowned_out_side\x18\x0b \x01(\x05\x42\n\n\x08_abstain\"O\n\rPredictionSet\x12\x10\n\x08\x63overage\x18\x01 \x01(\x02\x12,\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x17.classify.v1.Prediction\"=\n\x07Novelty\x12\x10\n\x08is_novel\x18\x01 \x01(\x08\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x11\n\tthreshold\x18\x03 \x01(\x02\"~\n\x0b\x45xplanation\x12+\n\nprediction\x18\x01 \x01(\x0b\x32\x17.classify.v1.Prediction\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06values\x18\x04 \x03(\x02\x12\x13\n\x0boverlay_png\x18\x05 \x01(\x0c\"\xc5\x01\n\x0e\x45xplainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.classify.v1.ModelSpec\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.classify.v1.Image\x12,\n\x07\x65xplain\x18\x04 \x01(\x0b\x32\x1b.classify.v1.ExplainOptions\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.classify.v1.Priority\"H\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08label_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"&\n\x10GetAnswerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"D\n\x11GetAnswerResponse\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponse\"N\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\x08\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"B\n\x0f\x45xplainResponse\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponse\"L\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\"\x9d\x01\n\x07Timings\x12\x11\n\tdecode_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x11\n\tengine_us\x18\x03 \x01(\x03\x12\x10\n\x08total_us\x18\x04 \x01(\x03\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\x12\x1b\n\x13predicted_engine_us\x18\x06 \x01(\x03\x12\x17\n\x0f\x62\x61tch_closed_by\x18\x07 \x01(\t\"F\n\x15\x43lassifyStreamRequest\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x16\x43lassifyStreamResponse\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.classify.v1.ClassifyResult\"F\n\x14\x43lassifyBatchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x15\x43lassifyBatchResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.classify.v1.ClassifyResult\"\x87\x01\n\x0e\x43lassifyResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome*Y\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cQUALITY_ONCE\x10\x01\x12\x10\n\x0cQUALITY_FLIP\x10\x02\x12\x11\n\rQUALITY_CROPS\x10\x03*s\n\rExplainMethod\x12\x1e\n\x1a\x45XPLAIN_METHOD_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XPLAIN_METHOD_GRAD_CAM\x10\x01\x12%\n!EXPLAIN_METHOD_GRAD_CAM_PLUS_PLUS\x10\x02*f\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x32\xd7\x02\n\x0f\x43lassifyService\x12G\n\x08\x43lassify\x12\x1c.classify.v1.ClassifyRequest\x1a\x1d.classify.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".classify.v1.ClassifyStreamRequest\x1a#.classify.v1.ClassifyStreamResponse(\x01\x30\x01\x12V\n\rClassifyBatch\x12!.classify.v1.ClassifyBatchRequest\x1a\".classify.v1.ClassifyBatchResponse\x12\x44\n\x07\x45xplain\x12\x1b.classify.v1.ExplainRequest\x1a\x1c.classify.v1.ExplainResponse2\xa6\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12G\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x1c.classify.v1.FeedbackRequest\x1a\x1d.classify.v1.FeedbackResponse\x12J\n\tGetAnswer\x12\x1d.classify.v1.GetAnswerRequest\x1a\x1e.classify.v1.GetAnswerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n proto/classify/v1/classify.proto\x12\x0b\x63lassify.v1\x1a\x17google/rpc/status.proto\x1a\x1eproto/classify/v1/common.proto\"\x82\x03\n\x0f\x43lassifyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.classify.v1.ModelSpec\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.classify.v1.Image\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.classify.v1.Priority\x12,\n\x07\x65xplain\x18\x07 \x01(\x0b\x32\x1b.classify.v1.ExplainOptions\x12\x15\n\x08\x63overage\x18\x08 \x01(\x02H\x02\x88\x01\x01\x12\x16\n\x0emay_keep_image\x18\t \x01(\x08\x12%\n\x07quality\x18\n \x01(\x0e\x32\x14.classify.v1.Quality\x12\x13\n\x0brouting_key\x18\x0b \x01(\tB\x08\n\x06_top_kB\x0c\n\n_min_scoreB\x0b\n\t_coverage\"_\n\x0e\x45xplainOptions\x12\x10\n\x08label_id\x18\x01 \x01(\t\x12*\n\x06method\x18\x02 \x01(\x0e\x32\x1a.classify.v1.ExplainMethod\x12\x0f\n\x07overlay\x18\x03 \x01(\x08\"M\n\x05Image\x12\x14\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\"\n\x03raw\x18\x02 \x01(\x0b\x32\x15.classify.v1.RawImageB\n\n\x08_encoded\"7\n\x08RawImage\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x90\x03\n\x10\x43lassifyResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12,\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x17.classify.v1.Prediction\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.classify.v1.Timings\x12-\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x18.classify.v1.Explanation\x12\x14\n\x07\x61\x62stain\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x32\n\x0eprediction_set\x18\x08 \x01(\x0b\x32\x1a.classify.v1.PredictionSet\x12%\n\x07novelty\x18\t \x01(\x0b\x32\x14.classify.v1.Novelty\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x18\n\x10\x62rowned_out_side\x18\x0b \x01(\x05\x12\x12\n\nfrom_cache\x18\x0c \x01(\x08\x42\n\n\x08_abstain\"O\n\rPredictionSet\x12\x10\n\x08\x63overage\x18\x01 \x01(\x02\x12,\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x17.classify.v1.Prediction\"=\n\x07Novelty\x12\x10\n\x08is_novel\x18\x01 \x01(\x08\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x11\n\tthreshold\x18\x03 \x01(\x02\"~\n\x0b\x45xplanation\x12+\n\nprediction\x18\x01 \x01(\x0b\x32\x17.classify.v1.Prediction\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06values\x18\x04 \x03(\x02\x12\x13\n\x0boverlay_png\x18\x05 \x01(\x0c\"\xc5\x01\n\x0e\x45xplainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.classify.v1.ModelSpec\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.classify.v1.Image\x12,\n\x07\x65xplain\x18\x04 \x01(\x0b\x32\x1b.classify.v1.ExplainOptions\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.classify.v1.Priority\"H\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08label_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"&\n\x10GetAnswerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"D\n\x11GetAnswerResponse\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponse\"N\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\x08\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"B\n\x0f\x45xplainResponse\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponse\"L\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\"\x9d\x01\n\x07Timings\x12\x11\n\tdecode_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x11\n\tengine_us\x18\x03 \x01(\x03\x12\x10\n\x08total_us\x18\x04 \x01(\x03\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\x12\x1b\n\x13predicted_engine_us\x18\x06 \x01(\x03\x12\x17\n\x0f\x62\x61tch_closed_by\x18\x07 \x01(\t\"F\n\x15\x43lassifyStreamRequest\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x16\x43lassifyStreamResponse\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.classify.v1.ClassifyResult\"F\n\x14\x43lassifyBatchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.classify.v1.ClassifyRequest\"E\n\x15\x43lassifyBatchResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.classify.v1.ClassifyResult\"\x87\x01\n\x0e\x43lassifyResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.classify.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome*Y\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cQUALITY_ONCE\x10\x01\x12\x10\n\x0cQUALITY_FLIP\x10\x02\x12\x11\n\rQUALITY_CROPS\x10\x03*s\n\rExplainMethod\x12\x1e\n\x1a\x45XPLAIN_METHOD_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XPLAIN_METHOD_GRAD_CAM\x10\x01\x12%\n!EXPLAIN_METHOD_GRAD_CAM_PLUS_PLUS\x10\x02*f\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x32\xd7\x02\n\x0f\x43lassifyService\x12G\n\x08\x43lassify\x12\x1c.classify.v1.ClassifyRequest\x1a\x1d.classify.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".classify.v1.ClassifyStreamRequest\x1a#.classify.v1.ClassifyStreamResponse(\x01\x30\x01\x12V\n\rClassifyBatch\x12!.classify.v1.ClassifyBatchRequest\x1a\".classify.v1.ClassifyBatchResponse\x12\x44\n\x07\x45xplain\x12\x1b.classify.v1.ExplainRequest\x1a\x1c.classify.v1.ExplainResponse2\xa6\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12G\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x1c.classify.v1.FeedbackRequest\x1a\x1d.classify.v1.FeedbackResponse\x12J\n\tGetAnswer\x12\x1d.classify.v1.GetAnswerRequest\x1a\x1e.classify.v1.GetAnswerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.classify.v1.classify_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUALITY']._serialized_start=2577
-  _globals['_QUALITY']._serialized_end=2666
-  _globals['_EXPLAINMETHOD']._serialized_start=2668
-  _globals['_EXPLAINMETHOD']._serialized_end=2783
-  _globals['_PRIORITY']._serialized_start=2785
-  _globals['_PRIORITY']._serialized_end=2887
+  _globals['_QUALITY']._serialized_start=2597
+  _globals['_QUALITY']._serialized_end=2686
+  _globals['_EXPLAINMETHOD']._serialized_start=2688
+  _globals['_EXPLAINMETHOD']._serialized_end=2803
+  _globals['_PRIORITY']._serialized_start=2805
+  _globals['_PRIORITY']._serialized_end=2907
   _globals['_CLASSIFYREQUEST']._serialized_start=107
   _globals['_CLASSIFYREQUEST']._serialized_end=493
   _globals['_EXPLAINOPTIONS']._serialized_start=495
@@ -48,41 +48,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RAWIMAGE']._serialized_start=671
   _globals['_RAWIMAGE']._serialized_end=726
   _globals['_CLASSIFYRESPONSE']._serialized_start=729
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1109
-  _globals['_PREDICTIONSET']._serialized_start=1111
-  _globals['_PREDICTIONSET']._serialized_end=1190
-  _globals['_NOVELTY']._serialized_start=1192
-  _globals['_NOVELTY']._serialized_end=1253
-  _globals['_EXPLANATION']._serialized_start=1255
-  _globals['_EXPLANATION']._serialized_end=1381
-  _globals['_EXPLAINREQUEST']._serialized_start=1384
-  _globals['_EXPLAINREQUEST']._serialized_end=1581
-  _globals['_FEEDBACKREQUEST']._serialized_start=1583
-  _globals['_FEEDBACKREQUEST']._serialized_end=1655
-  _globals['_GETANSWERREQUEST']._serialized_start=1657
-  _globals['_GETANSWERREQUEST']._serialized_end=1695
-  _globals['_GETANSWERRESPONSE']._serialized_start=1697
-  _globals['_GETANSWERRESPONSE']._serialized_end=1765
-  _globals['_FEEDBACKRESPONSE']._serialized_start=1767
-  _globals['_FEEDBACKRESPONSE']._serialized_end=1845
-  _globals['_EXPLAINRESPONSE']._serialized_start=1847
-  _globals['_EXPLAINRESPONSE']._serialized_end=1913
-  _globals['_PREDICTION']._serialized_start=1915
-  _globals['_PREDICTION']._serialized_end=1991
-  _globals['_TIMINGS']._serialized_start=1994
-  _globals['_TIMINGS']._serialized_end=2151
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=2153
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=2223
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=2225
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=2294
-  _globals['_CLASSIFYBATCHREQUEST']._serialized_start=2296
-  _globals['_CLASSIFYBATCHREQUEST']._serialized_end=2366
-  _globals['_CLASSIFYBATCHRESPONSE']._serialized_start=2368
-  _globals['_CLASSIFYBATCHRESPONSE']._serialized_end=2437
-  _globals['_CLASSIFYRESULT']._serialized_start=2440
-  _globals['_CLASSIFYRESULT']._serialized_end=2575
-  _globals['_CLASSIFYSERVICE']._serialized_start=2890
-  _globals['_CLASSIFYSERVICE']._serialized_end=3233
-  _globals['_FEEDBACKSERVICE']._serialized_start=3236
-  _globals['_FEEDBACKSERVICE']._serialized_end=3402
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1129
+  _globals['_PREDICTIONSET']._serialized_start=1131
+  _globals['_PREDICTIONSET']._serialized_end=1210
+  _globals['_NOVELTY']._serialized_start=1212
+  _globals['_NOVELTY']._serialized_end=1273
+  _globals['_EXPLANATION']._serialized_start=1275
+  _globals['_EXPLANATION']._serialized_end=1401
+  _globals['_EXPLAINREQUEST']._serialized_start=1404
+  _globals['_EXPLAINREQUEST']._serialized_end=1601
+  _globals['_FEEDBACKREQUEST']._serialized_start=1603
+  _globals['_FEEDBACKREQUEST']._serialized_end=1675
+  _globals['_GETANSWERREQUEST']._serialized_start=1677
+  _globals['_GETANSWERREQUEST']._serialized_end=1715
+  _globals['_GETANSWERRESPONSE']._serialized_start=1717
+  _globals['_GETANSWERRESPONSE']._serialized_end=1785
+  _globals['_FEEDBACKRESPONSE']._serialized_start=1787
+  _globals['_FEEDBACKRESPONSE']._serialized_end=1865
+  _globals['_EXPLAINRESPONSE']._serialized_start=1867
+  _globals['_EXPLAINRESPONSE']._serialized_end=1933
+  _globals['_PREDICTION']._serialized_start=1935
+  _globals['_PREDICTION']._serialized_end=2011
+  _globals['_TIMINGS']._serialized_start=2014
+  _globals['_TIMINGS']._serialized_end=2171
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=2173
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=2243
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=2245
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=2314
+  _globals['_CLASSIFYBATCHREQUEST']._serialized_start=2316
+  _globals['_CLASSIFYBATCHREQUEST']._serialized_end=2386
+  _globals['_CLASSIFYBATCHRESPONSE']._serialized_start=2388
+  _globals['_CLASSIFYBATCHRESPONSE']._serialized_end=2457
+  _globals['_CLASSIFYRESULT']._serialized_start=2460
+  _globals['_CLASSIFYRESULT']._serialized_end=2595
+  _globals['_CLASSIFYSERVICE']._serialized_start=2910
+  _globals['_CLASSIFYSERVICE']._serialized_end=3253
+  _globals['_FEEDBACKSERVICE']._serialized_start=3256
+  _globals['_FEEDBACKSERVICE']._serialized_end=3422
 # @@protoc_insertion_point(module_scope)

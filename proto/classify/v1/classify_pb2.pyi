@@ -314,6 +314,7 @@ class ClassifyResponse(_message.Message):
     NOVELTY_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     BROWNED_OUT_SIDE_FIELD_NUMBER: _builtins.int
+    FROM_CACHE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id, or the one the server made."""
     model_name: _builtins.str
@@ -334,6 +335,11 @@ class ClassifyResponse(_message.Message):
     full size, where the operator prefers that to refusing it. The answer is less accurate, and
     what the model promises does not hold for it: abstain, prediction_set and novelty are unset.
     0 where the image was read at its full size.
+    """
+    from_cache: _builtins.bool
+    """Whether the answer was kept from, or computed for, another request for the
+    same image, version and options. The timings are of this request: nothing
+    was decoded or computed for it.
     """
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
@@ -371,10 +377,11 @@ class ClassifyResponse(_message.Message):
         novelty: Global___Novelty | None = ...,
         digest: _builtins.str = ...,
         browned_out_side: _builtins.int = ...,
+        from_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "explanation", b"explanation", "novelty", b"novelty", "prediction_set", b"prediction_set", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "browned_out_side", b"browned_out_side", "digest", b"digest", "explanation", b"explanation", "model_name", b"model_name", "model_version", b"model_version", "novelty", b"novelty", "prediction_set", b"prediction_set", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "abstain", b"abstain", "browned_out_side", b"browned_out_side", "digest", b"digest", "explanation", b"explanation", "from_cache", b"from_cache", "model_name", b"model_name", "model_version", b"model_version", "novelty", b"novelty", "prediction_set", b"prediction_set", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__abstain: _TypeAlias = _typing.Literal["abstain"]  # noqa: Y015
     _WhichOneofArgType__abstain: _TypeAlias = _typing.Literal["_abstain", b"_abstain"]  # noqa: Y015

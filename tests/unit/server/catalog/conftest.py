@@ -1,5 +1,6 @@
 """A catalog over a repository of tiny artifacts, with real engines."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from models.image_header import ImageLimits
 from models.repository import ModelRepository
+from server.access.quotas import Limits, Quota
 from server.catalog.catalog import Catalog
 from server.catalog.control import Control
 from server.catalog.entry import Entry, Selection, State
@@ -20,7 +22,12 @@ from server.catalog.shadow import Shadows
 from server.pipeline.decode import DecodePool, RawPixels
 from server.pipeline.lanes import Lanes
 from server.pipeline.views import Quality
+from server.rpc.answers import CatalogAnswers
+from server.rpc.calls import Caller
+from server.rpc.feedback import AnswerMemory
+from server.rpc.response_cache import ResponseCache
 from server.telemetry.metrics import Metrics
+from server.telemetry.request_log import RequestLog
 from tests.artifacts import TINY_NAME, TINY_SIDE, coloured
 from tests.engines import engine_options
 
@@ -76,6 +83,26 @@ def pixels(colour: str) -> RawPixels:
     """An image that the tiny artifact takes for ``colour``."""
     data = coloured(colour).permute(1, 2, 0).contiguous().numpy().tobytes()
     return RawPixels(data, TINY_SIDE, TINY_SIDE, "image")
+
+
+def answers_of(world: World, cache_bytes: int = 0) -> CatalogAnswers:
+    """The world's answers to requests, of which so many bytes are kept."""
+    return CatalogAnswers(
+        world.catalog,
+        world.metrics,
+        RequestLog(0.0, 0.0),
+        None,
+        60.0,
+        AnswerMemory(world.metrics, None, 10),
+        world.shadows,
+        None,
+        ResponseCache(cache_bytes, world.metrics),
+    )
+
+
+def a_caller(deadline: float = inf) -> Caller:
+    """Somebody without limits."""
+    return Caller("ann", deadline, Quota("ann", Limits(), time.monotonic))
 
 
 Make = Callable[..., World]

@@ -1,14 +1,11 @@
 """A front's answers and the engine's port, with a real catalog between them."""
 
 import asyncio
-import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
-from math import inf
 
 from models.image_header import ImageLimits
 from proto.classify.v1 import classify_pb2
-from server.access.quotas import Limits, Quota
 from server.catalog.policy import VersionPolicy
 from server.fronts.forward import forwarding
 from server.fronts.frames import Frame, Kind
@@ -17,18 +14,11 @@ from server.fronts.port import FrontPort
 from server.fronts.remote import RemoteAnswers
 from server.fronts.slots import Slots
 from server.pipeline.decode import DecodePool
-from server.rpc.answers import CatalogAnswers
-from server.rpc.calls import Caller, Handlers
-from server.rpc.feedback import AnswerMemory
-from server.telemetry.request_log import RequestLog
+from server.rpc.calls import Handlers
 from tests.artifacts import TINY_NAME, coloured, publish_tiny_artifact
-from tests.unit.server.catalog.conftest import World, world, world_of
+from tests.unit.server.catalog.conftest import World, a_caller, answers_of, world, world_of
 
 __all__ = ["world", "world_of"]  # fixtures
-
-
-def caller() -> Caller:
-    return Caller("ann", inf, Quota("ann", Limits(), time.monotonic))
 
 
 def red() -> classify_pb2.ClassifyRequest:
@@ -39,13 +29,9 @@ def red() -> classify_pb2.ClassifyRequest:
 
 
 @asynccontextmanager
-async def front_of(world: World, tmp_path):
+async def front_of(world: World, tmp_path, *, cache_bytes: int = 0):
     """A front's answers, computed by the world's catalog."""
-    memory = AnswerMemory(world.metrics, None, 10)
-    answers = CatalogAnswers(
-        world.catalog, world.metrics, RequestLog(0.0, 0.0), None, 60.0, memory, world.shadows
-    )
-    port = FrontPort(world.catalog, answers, forwarding(Handlers()))
+    port = FrontPort(world.catalog, answers_of(world, cache_bytes), forwarding(Handlers()))
     await port.listen(tmp_path / "engine")
     slots = Slots(tmp_path / "slots", 4, 3 * 64 * 64)
     decoder = DecodePool(1, 16, ImageLimits())
@@ -55,7 +41,7 @@ async def front_of(world: World, tmp_path):
     running = asyncio.create_task(link.run())
     try:
         await asyncio.wait_for(serving.wait(), 60)
-        yield RemoteAnswers(link, slots, decoder)
+        yield RemoteAnswers(link, slots, decoder, asks_first=cache_bytes > 0)
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -67,7 +53,7 @@ async def front_of(world: World, tmp_path):
 async def answered_by(front: RemoteAnswers, requests: int) -> Counter[str]:
     met = Counter[str]()
     for _ in range(requests):
-        served = await front.serve("Classify", red(), caller())
+        served = await front.serve("Classify", red(), a_caller())
         assert isinstance(served.outcome, classify_pb2.ClassifyResponse), served.outcome
         met[served.outcome.model_version] += 1
     return met
@@ -94,3 +80,16 @@ async def test_a_canary_gets_its_share_whatever_its_input(world: World, tmp_path
         if each.name.endswith("_total") and each.value:
             totals[each.labels["code"]] += int(each.value)
     assert totals == {"OK": 80}  # an image that has to come again is one request
+
+
+async def test_what_the_engine_knows_is_not_decoded(world: World, tmp_path) -> None:
+    publish_tiny_artifact(world.root)
+    await world.follower.look()
+    async with front_of(world, tmp_path, cache_bytes=2**20) as front:
+        first, second = [await front.serve("Classify", red(), a_caller()) for _ in range(2)]
+        front._decoder.close()
+        third = await front.serve("Classify", red(), a_caller())
+    assert not first.outcome.from_cache
+    assert second.outcome.from_cache
+    assert third.outcome.from_cache
+    assert third.outcome.predictions == first.outcome.predictions
