@@ -86,7 +86,7 @@ def test_names_follow_prometheus_conventions() -> None:
         "requests_in_flight", "drift_psi", "drift_threshold_psi", "best_score", "brightness",
         "batch_size",
         "queue_depth", "queue_limit", "lanes", "ready",
-        "model_state", "store_reachable",
+        "model_state", "shadow_score_shift", "store_reachable",
     }  # fmt: skip
     for name, (kind, _, _) in documented().items():
         assert name.endswith("_total") == (kind == "counter"), name
