@@ -8,7 +8,7 @@ SERVER_STAMP := $(VENV)/.installed-server
 AUDIT_STAMP := build/audit/.installed
 ALL_STAMP := $(VENV)/.installed-all
 
-.PHONY: demo web serve test lint check proto constraints docs client-wheel audit sbom fuzz clean
+.PHONY: demo web serve test lint check proto buf constraints docs client-wheel audit sbom fuzz clean
 
 demo: $(SERVER_STAMP)
 	@$(BIN)/python examples/demo.py
@@ -35,6 +35,10 @@ proto: $(ALL_STAMP)
 # The site of docs/, with every link checked: build/site/index.html.
 docs: $(ALL_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Style of the .proto files, and whether they break clients; needs npm.
+buf: $(ALL_STAMP)
+	$(BIN)/python -m proto.buf
 
 # Repin every dependency to its newest release that the project's bounds admit.
 constraints:
