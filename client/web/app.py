@@ -17,9 +17,10 @@ from client.cli.paths import IMAGE_SUFFIXES
 from client.errors import ClientError
 from client.images import MAX_IMAGE_BYTES
 from client.web.api import Api
+from client.web.departure import EndsWithCaller
 from client.web.errors import on_bug, on_client_error, on_http_error
 from client.web.inflate import Inflated
-from client.web.limits import SecurityHeaders, UploadLimits
+from client.web.limits import ByteBudget, SecurityHeaders, UploadLimits
 from client.web.oip import InferenceApi
 from client.web.upstream import Upstream
 
@@ -27,6 +28,7 @@ STATIC = Path(__file__).with_name("static")
 BUNDLED_EXAMPLES = STATIC / "examples"
 
 MAX_BODY_BYTES = 2 * MAX_IMAGE_BYTES
+_ALL_BODIES_BYTES = 8 * MAX_BODY_BYTES
 _CONCURRENT_UPLOADS = 64
 _LONGEST_BODY_S = 60.0
 _MOST_EXAMPLES = 12
@@ -52,6 +54,7 @@ def create_app(
             yield
 
     names = _example_names(examples)
+    budget = ByteBudget(_ALL_BODIES_BYTES)
 
     async def page(_request: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
@@ -80,8 +83,10 @@ def create_app(
                 concurrent=_CONCURRENT_UPLOADS,
                 body_bytes=MAX_BODY_BYTES,
                 body_s=_LONGEST_BODY_S,
+                budget=budget,
             ),
-            Middleware(Inflated, body_bytes=MAX_BODY_BYTES),
+            Middleware(EndsWithCaller),
+            Middleware(Inflated, body_bytes=MAX_BODY_BYTES, budget=budget),
         ],
         exception_handlers={
             ClientError: on_client_error,

@@ -40,14 +40,49 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
+class ByteBudget:
+    """What the bodies of all uploads together may hold."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._left = total_bytes
+
+    def take(self, size: int) -> None:
+        """Take so many bytes of it.
+
+        Raises:
+            GatewayError: They are not left.
+        """
+        if size > self._left:
+            raise _busy()
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        """Give them back."""
+        self._left += size
+
+
 class UploadLimits:
     """Bounds what uploads may take: how many at once, how many bytes, how long.
 
-    Memory is bounded by `concurrent` times `body_bytes`, before any handler runs.
+    Args:
+        app: Served within these bounds.
+        concurrent: Uploads at once.
+        body_bytes: Of one body.
+        body_s: Seconds that one may take to come.
+        budget: Of all of them.
     """
 
-    def __init__(self, app: ASGIApp, *, concurrent: int, body_bytes: int, body_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        concurrent: int,
+        body_bytes: int,
+        body_s: float,
+        budget: ByteBudget,
+    ) -> None:
         self._app = app
+        self._budget = budget
         self._free = concurrent
         self._body_bytes = body_bytes
         self._body_s = body_s
@@ -62,9 +97,11 @@ class UploadLimits:
             await error_answer(refusal, scope)(scope, receive, send)
             return
         self._free -= 1
+        held: list[int] = []
         try:
-            await self._app(scope, self._bounded(receive), send)
+            await self._app(scope, self._bounded(receive, held), send)
         finally:
+            self._budget.give_back(sum(held))
             self._free += 1
 
     def _refusal(self, headers: Headers) -> GatewayError | None:
@@ -72,13 +109,11 @@ class UploadLimits:
         if length.isdecimal() and int(length) > self._body_bytes:
             return too_large(self._body_bytes)
         if self._free <= 0:
-            return GatewayError(
-                503, "the gateway is busy with uploads", reason="GATEWAY_BUSY", retry_after_s=1
-            )
+            return _busy()
         return None
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """Return a `receive` that raises GatewayError past a limit."""
+    def _bounded(self, receive: Receive, held: list[int]) -> Receive:
+        """Return a `receive` that raises GatewayError past a limit, and notes what it holds."""
         clock = asyncio.get_running_loop().time
         deadline_s = clock() + self._body_s
         left_bytes = self._body_bytes
@@ -95,13 +130,22 @@ class UploadLimits:
                 raise GatewayError(
                     408, f"the body took longer than {self._body_s:g} s", reason="BODY_TOO_SLOW"
                 ) from None
-            left_bytes -= len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            left_bytes -= size
             complete = not message.get("more_body", False)
             if left_bytes < 0:
                 raise too_large(self._body_bytes)
+            self._budget.take(size)
+            held.append(size)
             return message
 
         return bounded
+
+
+def _busy() -> GatewayError:
+    return GatewayError(
+        503, "the gateway is busy with uploads", reason="GATEWAY_BUSY", retry_after_s=1
+    )
 
 
 def too_large(limit_bytes: int) -> GatewayError:

@@ -14,7 +14,7 @@ import client
 from client.images import MAX_IMAGE_BYTES
 from client.web.api import Api
 from client.web.app import MAX_BODY_BYTES, STATIC
-from client.web.limits import UploadLimits
+from client.web.limits import ByteBudget, UploadLimits
 from client.web.oip import InferenceApi
 from client.web.uploads import MAX_BATCH_IMAGES
 from tests.gateway import run_gateway
@@ -165,8 +165,13 @@ def test_a_body_without_length_is_cut_off(http):
     assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "BODY_TOO_LARGE")
 
 
-async def through(limits, *messages):
-    """Send messages of one POST through `limits` to an app that reads them all."""
+def limits(app, *, concurrent=1, body_s=5.0, total_bytes=100):
+    budget = ByteBudget(total_bytes)
+    return UploadLimits(app, concurrent=concurrent, body_bytes=10, body_s=body_s, budget=budget)
+
+
+async def through(bounded, *messages):
+    """Send messages of one POST through the limits to an app that reads them all."""
     sent = []
     coming = list(messages)
 
@@ -177,7 +182,7 @@ async def through(limits, *messages):
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "headers": []}
-    await limits(scope, receive, send)
+    await bounded(scope, receive, send)
     return sent
 
 
@@ -186,9 +191,9 @@ async def test_a_body_that_never_ends_is_given_up():
         while (await receive()).get("more_body"):
             pass
 
-    limits = UploadLimits(app, concurrent=1, body_bytes=10, body_s=0.05)
+    bounded = limits(app, body_s=0.05)
     with pytest.raises(Exception, match="took longer than"):
-        await through(limits, {"type": "http.request", "body": b"x", "more_body": True})
+        await through(bounded, {"type": "http.request", "body": b"x", "more_body": True})
 
 
 async def test_more_uploads_than_fit_are_told_to_come_back():
@@ -198,15 +203,48 @@ async def test_more_uploads_than_fit_are_told_to_come_back():
         busy.set()
         await free.wait()
 
-    limits = UploadLimits(app, concurrent=1, body_bytes=10, body_s=5)
-    first = asyncio.create_task(through(limits))
+    bounded = limits(app)
+    first = asyncio.create_task(through(bounded))
     await busy.wait()
-    refused = await through(limits)
+    refused = await through(bounded)
     assert refused[0]["status"] == 503
     assert (b"retry-after", b"1") in refused[0]["headers"]
     free.set()
     await first
-    assert await through(limits) == []
+    assert await through(bounded) == []
+
+
+async def test_bodies_together_are_bounded_and_their_place_is_given_back():
+    free = asyncio.Event()
+
+    async def app(_scope, receive, _send):
+        await receive()
+        await free.wait()
+
+    bounded = limits(app, concurrent=2, total_bytes=15)
+    body = {"type": "http.request", "body": bytes(8), "more_body": False}
+    first, second = (asyncio.create_task(through(bounded, body)) for _ in range(2))
+    with pytest.raises(Exception, match="busy with uploads"):
+        await second
+    free.set()
+    await first
+    assert await through(bounded, body) == []
+
+
+def test_a_caller_who_leaves_takes_the_call_along(server):
+    ended = threading.Event()
+
+    def wait(context):
+        context.add_callback(ended.set)
+        server.released.wait(90)
+
+    server.call_errors.append(wait)
+    with run_gateway(server.address, timeout_s=120) as url:
+        port = httpx.URL(url).port
+        with socket.create_connection(("127.0.0.1", port), 10) as raw:
+            raw.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\ncat")
+            assert server.called.wait(60)
+        assert ended.wait(30)
 
 
 def test_unknown_paths_and_methods(http):
