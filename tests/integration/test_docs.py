@@ -3,13 +3,16 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from proto.npm import NpmError, installed
 from tests.integration.conftest import ROOT, Server
 
 DOCS = ROOT / "docs"
@@ -64,3 +67,47 @@ def test_the_commands(server: Server, place: Path, document: str) -> None:
     assert shown
     for command in shown:
         run(place, server, *shlex.split(command)[1:])
+
+
+@pytest.fixture(scope="module")
+def node_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of the example in Node.js, copied elsewhere as its README says."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs Node.js")
+    source = ROOT / "examples" / "node"
+    try:
+        modules = installed(source, ROOT / "build" / "node")
+    except NpmError as error:
+        pytest.skip(f"Node.js example: {error}")
+    place = tmp_path_factory.mktemp("node")
+    shutil.copytree(source / "google", place / "google")
+    for name in ("classify.js", "package.json"):
+        shutil.copy(source / name, place)
+    (place / "node_modules").symlink_to(modules)
+    return [node, str(place / "classify.js")]
+
+
+def test_the_example_in_node_classifies_and_says_what_is_wrong(
+    server: Server, node_example: list[str], tmp_path: Path
+) -> None:
+    photo, broken = ROOT / "examples" / "photos" / "cat.2000.jpg", tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    result = subprocess.run(
+        [*node_example, "--server", server.grpc, str(photo), str(broken)],
+        env={**os.environ, "MENAGERIE_PROTO": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    path, label, score = result.stdout.rstrip("\n").split("\t")
+    assert (path, label) == (str(photo), "cat")
+    assert 0.9 < float(score) <= 1
+    assert f"{broken}\tINVALID_ARGUMENT: image" in result.stderr
+    assert result.returncode == 1
+
+
+def test_the_examples_copy_of_googles_file_is_googles() -> None:
+    path = "google/rpc/status.proto"
+    installed_file = resources.files("google.rpc").joinpath("status.proto")
+    assert (ROOT / "examples" / "node" / path).read_text() == installed_file.read_text()
