@@ -180,8 +180,10 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where models run; auto: cuda when there is one"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="arithmetic of models; auto: bf16 where it is native and holds"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="arithmetic of models; auto: bf16 where it is native and holds; fp16 is for"
+        " GPUs that lack it",
     )
     engine: Literal["auto", "torchscript", "compiled"] = Field(
         default="auto",

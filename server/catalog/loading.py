@@ -11,6 +11,9 @@ import logging
 import sys
 import time
 from collections import deque
+from functools import partial
+
+import torch
 
 from models.artifact import Artifact
 from models.errors import (
@@ -26,7 +29,7 @@ from server.catalog.entry import Entry, State
 from server.catalog.memory import DoesNotFitError, check_fits, need_of
 from server.catalog.servable import EngineOptions, Servable
 from server.catalog.takeover import TakeOvers
-from server.errors import ServingError
+from server.errors import EngineMemoryError, ServingError
 from server.pipeline.decode import DecodePool
 from server.telemetry.metrics import Metrics
 
@@ -39,6 +42,7 @@ _KINDS: dict[type[Exception], str] = {
     GoldenMismatchError: "golden",
     RepositoryError: "repository",
     DoesNotFitError: "memory",
+    EngineMemoryError: "memory",
 }
 
 
@@ -73,6 +77,7 @@ class Loader:
         self._budget_bytes = budget_bytes
         self._takeovers = takeovers
         self._one_at_a_time = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._gone: deque[tuple[str, str]] = deque()
 
     async def load(self, name: str, version: int) -> Entry:
@@ -116,13 +121,8 @@ class Loader:
             self._catalog.changed()
             log.info("model draining", extra={"fields": _fields(entry)})
         if entry.servable is not None:
-            if self._takeovers is not None:
-                self._takeovers.forget(entry.servable)
-            await entry.servable.drain()
-            self._withdraw(entry, entry.servable)
-            entry.servable = None
+            await self._release(entry, entry.servable)
         self._catalog.remove(entry)
-        await asyncio.to_thread(_give_back_memory)
         log.info("model unloaded", extra={"fields": _fields(entry)})
 
     async def _bring_in(self, entry: Entry) -> None:
@@ -142,9 +142,28 @@ class Loader:
             self._catalog.remove(entry)
             return
         entry.servable, entry.state = servable, State.READY
+        servable.engine.memory.on_unfit = partial(self._give_up, entry, servable)
         if self._takeovers is not None:
             self._takeovers.add(servable, artifact)
         self._announce(entry, servable, time.monotonic() - began)
+
+    def _give_up(self, entry: Entry, servable: Servable, reason: str) -> None:
+        """A version that can compute no more takes no more requests, and frees what it holds."""
+        if entry.state is not State.READY:
+            return
+        self._fail(entry, reason, EngineMemoryError(reason))
+        self._catalog.changed()
+        task = asyncio.get_running_loop().create_task(self._release(entry, servable))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _release(self, entry: Entry, servable: Servable) -> None:
+        if self._takeovers is not None:
+            self._takeovers.forget(servable)
+        await servable.drain()
+        self._withdraw(entry, servable)
+        entry.servable = None
+        await asyncio.to_thread(_give_back_memory)
 
     def _fail(self, entry: Entry, reason: str, error: Exception) -> None:
         entry.state, entry.reason, entry.memory_bytes = State.FAILED, reason, 0
@@ -187,6 +206,7 @@ def _fields(entry: Entry) -> dict[str, object]:
 def _give_back_memory() -> None:
     """Return what an unloaded version held: Python's cycles first, then the C library's heaps."""
     gc.collect()
+    torch.cuda.empty_cache()  # does nothing where none was used
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone: mallopt(3)
         if trim is not None:

@@ -24,7 +24,6 @@ from server.pipeline.batcher import Answer, Batcher, BatchRecord, Drop, Smaller
 from server.pipeline.brownout import worthwhile
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
-from server.pipeline.cost import CostModel
 from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
 from server.pipeline.engine import Activation, Explain, Scores, Work
 from server.pipeline.lane_engine import LaneEngine
@@ -254,7 +253,7 @@ class Servable:
         self._tuning_info.labels(*labels, engine.tuned).set(1)
         self._batcher: Batcher[Work, Scores] = Batcher(
             engine.run_batch,
-            max_batch_size=_largest_batch(engine.cost, options),
+            max_batch_size=self._largest_batch(),
             max_delay_s=options.max_queue_delay_s,
             queue_limit=options.queue_limit,
             policies=_within(options.slo_p99_s, options.policies),
@@ -264,6 +263,7 @@ class Servable:
             on_batch=self._record,
             on_drop=self._drop,
         )
+        engine.memory.on_limit = lambda _largest: self._batcher.limit_batches(self._largest_batch())
 
     @classmethod
     async def load(
@@ -296,7 +296,7 @@ class Servable:
         self._engine_info.remove(*model, self.engine.name)
         self.engine.take_over(engine, gains)
         self._engine_info.labels(*model, self.engine.name).set(1)
-        self._batcher.limit_batches(_largest_batch(self.engine.cost, self._options))
+        self._batcher.limit_batches(self._largest_batch())
         self._batcher.shrink_by(self._smaller())
 
     @property
@@ -452,6 +452,16 @@ class Servable:
         # Not in the event loop: a compiled engine may be on trial on the same threads.
         await asyncio.to_thread(self.engine.close)
 
+    def _largest_batch(self) -> int:
+        """The largest batch that keeps the objective, and for which there is memory.
+
+        An image may come just after a batch has started, and then runs in the next one.
+        """
+        return self.engine.cost.largest_within(
+            self._options.slo_p99_s / 2,
+            min(self._options.max_batch_size, self.engine.memory.largest),
+        )
+
     def _smaller(self) -> list[Smaller[Work, Scores]]:
         """What is done before an image is refused, in steps."""
         size = self._options.max_batch_size
@@ -566,14 +576,6 @@ class Servable:
 
     def _drop(self, reason: Drop) -> None:
         self._dropped.labels(self.manifest.name, str(self.manifest.version), reason).inc()
-
-
-def _largest_batch(cost: CostModel, options: EngineOptions) -> int:
-    """The largest batch that keeps the objective.
-
-    An image may come just after a batch has started, and then runs in the next one.
-    """
-    return cost.largest_within(options.slo_p99_s / 2, options.max_batch_size)
 
 
 def _within(slo_p99_s: float, policies: Mapping[int, QueuePolicy]) -> dict[int, QueuePolicy]:

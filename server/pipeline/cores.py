@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+_ACCELERATOR_LANES = 2
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -50,8 +51,9 @@ def allot(
 ) -> Allotment:
     """Share ``cores`` out; a positive count is kept as given, 0 is chosen here.
 
-    An accelerator has one lane: one owner per device, and the host's cores decode. There are
-    as many decoders as cores: they sleep while nothing waits, and fewer could starve the lanes.
+    An accelerator has two lanes, of which one computes while the other's batch is copied; the
+    host's cores decode. There are as many decoders as cores: they sleep while nothing waits, and
+    fewer could starve the lanes.
 
     Args:
         cores: That there are.
@@ -61,7 +63,9 @@ def allot(
         decoders: Images decoded at the same time.
         lanes_of: How many lanes that many cores are best shared out in.
     """
-    chosen_lanes = lanes or (1 if accelerator else _lanes(cores, threads, lanes_of))
+    chosen_lanes = lanes or (
+        _ACCELERATOR_LANES if accelerator else _lanes(cores, threads, lanes_of)
+    )
     return Allotment(
         lanes=chosen_lanes,
         threads_per_lane=threads or (1 if accelerator else max(1, cores // chosen_lanes)),

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -19,22 +20,28 @@ from server.errors import EngineMemoryError
 from server.pipeline.brownout import Shrunk, ShrunkEngine, admits
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
+from server.pipeline.cuda import CudaEngine, first_engine
 from server.pipeline.engine import Engine, Scores, Work
 from server.pipeline.machine import machine_facts
+from server.pipeline.memory_pressure import MemoryPressure
 from server.pipeline.race import speedups
 from server.pipeline.threads import compute_threads
 from server.pipeline.torchscript import Precision, TorchScriptEngine
 from server.pipeline.tuning import Facts, TuningStore
 from server.pipeline.warm_up import Seconds, Tuning, Warmable, warmed
 
+EngineName = Literal["torchscript", "cuda_graphs", "compiled"]
+
 
 class LaneEngine:
     """Runs batches on threads of its own; see :meth:`load`.
 
     Attributes:
+        name: Which engine serves.
         cost: What batches take, kept current.
         tuned: How that is known.
         smaller: Inputs that may be used where there is no time for whole ones, largest first.
+        memory: What is still tried after it ran out.
         dtype: Of the body.
     """
 
@@ -42,6 +49,7 @@ class LaneEngine:
         self,
         artifact: Artifact,
         scripted: TorchScriptEngine,
+        engine: TorchScriptEngine | CudaEngine,
         tuning: Tuning,
         threads: ThreadPoolExecutor,
         lanes: int,
@@ -52,7 +60,10 @@ class LaneEngine:
         self.cost = tuning.cost
         self.tuned = tuning.source
         self.dtype = scripted.dtype
-        self._engine: Engine = scripted
+        self._engine: Engine = engine
+        self.name: EngineName = "torchscript" if engine is scripted else "cuda_graphs"
+        largest = engine.largest if isinstance(engine, CudaEngine) else max_batch_size
+        self.memory = MemoryPressure(largest)
         self._scripted = scripted
         self._threads = threads
         self._lanes = lanes
@@ -71,7 +82,7 @@ class LaneEngine:
         store: TuningStore | None = None,
         sides: Sequence[int] = (),
     ) -> "LaneEngine":
-        """Load and warm TorchScript on all lanes.
+        """Load and warm TorchScript on all lanes; on a GPU as CUDA graphs.
 
         Args:
             artifact: Verified.
@@ -93,6 +104,9 @@ class LaneEngine:
             scripted = await loop.run_in_executor(
                 threads, TorchScriptEngine, artifact, device, precision
             )
+            started = await loop.run_in_executor(
+                threads, first_engine, scripted, artifact, max_batch_size, allotment.lanes
+            )
             facts = _facts(artifact, device, scripted.dtype, max_batch_size, allotment)
             on_lanes = partial(_on_lanes, loop, threads, allotment.lanes)
 
@@ -102,7 +116,7 @@ class LaneEngine:
                 return await warmed(engine, max_batch_size, lanes, on_lanes, store, known)
 
             whole = artifact.manifest.input.height
-            tuning = await warm(scripted, whole)
+            tuning = await warm(started, whole)
             smaller: list[Shrunk] = []
             for side in sorted({side for side in sides if side < whole}, reverse=True):
                 engine = ShrunkEngine(scripted, side)
@@ -113,12 +127,7 @@ class LaneEngine:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
         lanes = allotment.lanes
-        return cls(artifact, scripted, tuning, threads, lanes, max_batch_size, smaller)
-
-    @property
-    def name(self) -> str:
-        """Which engine serves: "torchscript" or "compiled"."""
-        return "torchscript" if self._engine is self._scripted else "compiled"
+        return cls(artifact, scripted, started, tuning, threads, lanes, max_batch_size, smaller)
 
     async def run_batch(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
         """Scores for each image, or why there are none, in order.
@@ -199,6 +208,7 @@ class LaneEngine:
             gains: How many times faster it is, by batch size.
         """
         self._engine = engine
+        self.name = "compiled"
         self.cost.speed_up(gains)
 
     def close(self) -> None:
@@ -216,7 +226,13 @@ class LaneEngine:
         self, engine: Engine, batch: Sequence[Work]
     ) -> tuple[list[Scores | Exception], float]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _timed_run, engine, batch)
+        try:
+            timed = await loop.run_in_executor(self._threads, _timed_run, engine, batch)
+        except EngineMemoryError:
+            self.memory.ran_out(len(batch))
+            raise
+        self.memory.went_well()
+        return timed
 
 
 def _traced(batch: Sequence[Work]) -> AbstractContextManager[None]:
@@ -258,5 +274,6 @@ def _timed_run(engine: Engine, batch: Sequence[Work]) -> tuple[list[Scores | Exc
     try:
         outcomes = engine.run(batch)
     except (torch.OutOfMemoryError, MemoryError) as error:
+        torch.cuda.empty_cache()  # what it keeps may be in pieces; does nothing without a GPU
         raise EngineMemoryError("the engine has not enough memory for this image") from error
     return outcomes, time.perf_counter() - began

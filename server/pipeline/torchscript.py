@@ -19,7 +19,7 @@ from server.pipeline.explain import explain
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class TorchScriptEngine:
@@ -32,6 +32,7 @@ class TorchScriptEngine:
             natively and the golden samples hold, fp32 otherwise.
 
     Attributes:
+        device: Where it runs.
         input: What it takes.
         dtype: Of the body.
 
@@ -40,7 +41,7 @@ class TorchScriptEngine:
     """
 
     def __init__(self, artifact: Artifact, device: torch.device, precision: Precision) -> None:
-        self._device = device
+        self.device = self._device = device
         self.input = artifact.manifest.input
         self._temperature = artifact.manifest.calibration.temperature
         self._novelty = artifact.novelty_score(device)
@@ -121,6 +122,8 @@ class TorchScriptEngine:
                 if precision == "bf16":
                     raise
                 log.warning("falling back to fp32: in bf16, %s", error)
+        if precision == "fp16":
+            return self._prepare(artifact, torch.float16), torch.float16
         return self._prepare(artifact, torch.float32), torch.float32
 
     def _prepare(self, artifact: Artifact, dtype: torch.dtype) -> torch.jit.ScriptModule:
@@ -171,7 +174,9 @@ def time_batches(
 def score_tolerance(manifest: Manifest, dtype: torch.dtype) -> float:
     """How far scores may be from the golden ones when the body runs in ``dtype``."""
     golden = manifest.golden
-    return golden.score_tolerance_bf16 if dtype == torch.bfloat16 else golden.score_tolerance_fp32
+    # fp16 has three bits more than bf16: what is good enough for that is for it.
+    whole = dtype == torch.float32
+    return golden.score_tolerance_fp32 if whole else golden.score_tolerance_bf16
 
 
 def _wanted(scores: Tensor, batch: Sequence[Work]) -> int:

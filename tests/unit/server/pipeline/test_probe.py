@@ -72,7 +72,7 @@ def test_rates_of_an_earlier_start_are_taken_while_the_best_still_computes_as_mu
         ({"lanes": 8}, Allotment(8, 2, 16)),
         ({"threads": 8}, Allotment(2, 8, 16)),
         ({"lanes": 3, "threads": 1, "decoders": 5}, Allotment(3, 1, 5)),
-        ({"accelerator": True}, Allotment(1, 1, 16)),
+        ({"accelerator": True}, Allotment(2, 1, 16)),
     ],
 )
 def test_what_is_set_is_kept(given: dict[str, int], expected: Allotment) -> None:
