@@ -311,7 +311,7 @@ class Servable:
         return Capacity(
             batch_seconds={size: cost.predict(size) for size in cost.sizes},
             lanes=options.allotment.lanes,
-            max_batch_size=_largest_batch(cost, options),
+            max_batch_size=self._largest_batch(),
             device=options.device.type,
             decode_s=self._decoder.mean_s,
             decoders=self._decoder.workers,

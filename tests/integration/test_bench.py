@@ -1,5 +1,6 @@
 """The load generator against a real server: both count the same requests."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu.tensors import flood
 from tests.integration.conftest import PHOTOS, ROOT, Server
 
 
@@ -76,3 +78,11 @@ def test_a_loop_of_so_many_seconds_accounts_for_the_warm_up(server: Server, tmp_
     sent = figures["requests"] + sum(figures["not_measured"].values())
     assert (served(server) - before).total() == sent
     assert figures["not_measured"]["after"] <= 4
+
+
+def test_raw_pixels_are_flooded_and_what_their_answers_tell_is_kept(server: Server) -> None:
+    found = asyncio.run(flood(server.grpc, side=160, window=4, seconds=0.2, warm_up_s=0.0))
+    assert found["answered"] > 0
+    assert found["refused"] == 0
+    assert found["total_us"] >= found["engine_us"] > 0
+    assert found["batch_size"] >= 1

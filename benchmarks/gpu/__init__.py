@@ -1,0 +1,1 @@
+"""What serving reaches on an NVIDIA GPU: ``python -m benchmarks.gpu``."""
