@@ -1089,7 +1089,7 @@ class InferStatistics(_message.Message):
     CACHE_MISS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def success(self) -> Global___StatisticDuration:
-        """Requests that were answered, from arrival to answer."""
+        """Requests that were answered; of those that were computed, from arrival to answer."""
 
     @_builtins.property
     def fail(self) -> Global___StatisticDuration:
@@ -1113,11 +1113,11 @@ class InferStatistics(_message.Message):
 
     @_builtins.property
     def cache_hit(self) -> Global___StatisticDuration:
-        """Not counted."""
+        """Requests answered by what was kept; how long they took is not measured."""
 
     @_builtins.property
     def cache_miss(self) -> Global___StatisticDuration:
-        """Not counted."""
+        """Requests that were computed while answers are kept. Likewise."""
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from prometheus_client import Histogram
 
 from proto.inference import inference_pb2
 from server.catalog.entry import Entry
+from server.pipeline.cache import Origin
 from server.telemetry.samples import ByLabels, samples
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Statistics:
 
     def __init__(self, metrics: "Metrics") -> None:
         self._requests = samples(metrics.requests, "_total")
+        self._kept = samples(metrics.response_cache_requests, "_total")
         self._request = _Timed(metrics.request_seconds)
         self._queue = _Timed(metrics.queue_seconds)
         self._decode = _Timed(metrics.decode_seconds)
@@ -45,11 +47,15 @@ class Statistics:
             inference_count=images,
             execution_count=sum(each.count for each in runs.values()),
             inference_stats=inference_pb2.InferStatistics(
-                success=self._request.of(labels),
-                fail=Duration(count=self._failed(labels)),
+                success=Duration(
+                    count=self._count(labels, ok=True), ns=self._request.of(labels).ns
+                ),
+                fail=Duration(count=self._count(labels, ok=False)),
                 queue=self._queue.of(labels),
                 compute_input=self._decode.of(labels),
                 compute_infer=engine,
+                cache_hit=Duration(count=self._looked_up(labels, Origin.HIT, Origin.JOINED)),
+                cache_miss=Duration(count=self._looked_up(labels, Origin.MISS)),
             ),
             batch_stats=[
                 inference_pb2.InferBatchStatistics(
@@ -67,12 +73,15 @@ class Statistics:
             ],
         )
 
-    def _failed(self, labels: tuple[str, str]) -> int:
+    def _looked_up(self, labels: tuple[str, str], *origins: Origin) -> int:
+        return round(sum(self._kept.get((*labels, origin), 0.0) for origin in origins))
+
+    def _count(self, labels: tuple[str, str], *, ok: bool) -> int:
         return round(
             sum(
                 count
                 for (_, *model, code), count in self._requests.items()
-                if tuple(model) == labels and code != "OK"
+                if tuple(model) == labels and (code == "OK") is ok
             )
         )
 

@@ -86,7 +86,9 @@ def pixels(colour: str) -> RawPixels:
     return RawPixels(data, TINY_SIDE, TINY_SIDE, "image")
 
 
-def answers_of(world: World, cache_bytes: int = 0) -> CatalogAnswers:
+def answers_of(
+    world: World, cache_bytes: int = 0, memory: AnswerMemory | None = None
+) -> CatalogAnswers:
     """The world's answers to requests, of which so many bytes are kept."""
     return CatalogAnswers(
         world.catalog,
@@ -94,7 +96,7 @@ def answers_of(world: World, cache_bytes: int = 0) -> CatalogAnswers:
         RequestLog(0.0, 0.0),
         None,
         60.0,
-        AnswerMemory(world.metrics, None, 10),
+        memory or AnswerMemory(world.metrics, None, 10),
         world.shadows,
         None,
         ResponseCache(cache_bytes, world.metrics),

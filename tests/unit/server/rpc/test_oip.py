@@ -10,12 +10,10 @@ from models.manifest import Label
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, common_pb2
 from proto.inference import inference_pb2, inference_pb2_grpc
 from server.listener import Listener
-from server.rpc.answers import CatalogAnswers
 from server.rpc.calls import Handlers
 from server.rpc.feedback import AnswerMemory, FeedbackServicer
 from server.rpc.oip import InferenceModelServicer
 from server.settings import Settings
-from server.telemetry.request_log import RequestLog
 from tests.artifacts import (
     TINY_LABELS,
     TINY_NAME,
@@ -24,23 +22,30 @@ from tests.artifacts import (
     coloured,
     publish_tiny_artifact,
 )
-from tests.unit.server.catalog.conftest import World, world, world_of  # noqa: F401 (fixtures)
+from tests.unit.server.catalog.conftest import (  # noqa: F401 (fixtures)
+    World,
+    answers_of,
+    world,
+    world_of,
+)
 
 COPIES = 500
 WIDE = "wide"
 
 
 @pytest.fixture
-async def channel(world: World) -> AsyncIterator[grpc.aio.Channel]:  # noqa: F811
+async def channel(
+    world: World,  # noqa: F811
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[grpc.aio.Channel]:
+    """To a listener; a test may have it keep so many bytes of answers."""
     publish_tiny_artifact(world.root)
     names = [f"{label}-{copy}" for copy in range(COPIES) for label in TINY_LABELS]
     labels = tuple(Label(id=each, display_name=each) for each in names)
     publish_tiny_artifact(world.root, name=WIDE, module=TinyModel(COPIES), labels=labels)
     await world.follower.look()
     memory = AnswerMemory(world.metrics, None, 10)
-    answers = CatalogAnswers(
-        world.catalog, world.metrics, RequestLog(0, 0), None, 30, memory, world.shadows, None
-    )
+    answers = answers_of(world, getattr(request, "param", 0), memory)
     others = Handlers(
         InferenceModelServicer(world.catalog, world.metrics, 8).handlers(),
         FeedbackServicer(memory).handlers(),
@@ -159,3 +164,15 @@ async def test_statistics(stub) -> None:
     assert found.memory_usage[0].byte_size > 0
     with pytest.raises(grpc.aio.AioRpcError, match="names no model"):
         await stub.ModelStatistics(ask(name="nothing"))
+
+
+@pytest.mark.parametrize("channel", [2**20], indirect=True)
+async def test_statistics_of_answers_that_are_kept(stub) -> None:
+    for _ in range(3):
+        await stub.ModelInfer(red())
+    ask = inference_pb2.ModelStatisticsRequest(name=TINY_NAME)
+    (found,) = (await stub.ModelStatistics(ask)).model_stats
+    assert found.inference_count == 1
+    spent = found.inference_stats
+    assert (spent.success.count, spent.compute_infer.count) == (3, 1)
+    assert (spent.cache_hit.count, spent.cache_miss.count) == (2, 1)
