@@ -13,11 +13,12 @@ from server.catalog.follow import Follower
 from server.catalog.loading import Loader
 from server.catalog.memory import memory_budget
 from server.catalog.policy import VersionPolicy, parse_policy
+from server.catalog.route_store import KeptRoutes, RouteStore
 from server.catalog.servable import EngineOptions
 from server.catalog.shadow import Shadows
 from server.catalog.takeover import TakeOvers
 from server.pipeline.decode import DecodePool
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from server.source import Source, source_of
 from server.tasks import beside
 from server.telemetry.metrics import Metrics
@@ -42,6 +43,7 @@ class Provision:
         catalog: Answers requests.
         control: For administrators.
         shadows: Has versions on trial answer copies.
+        routes: What administrators have set, kept on disk.
     """
 
     settings: Settings
@@ -51,9 +53,11 @@ class Provision:
     follower: Follower
     control: Control
     shadows: Shadows
+    routes: KeptRoutes
 
     async def load(self) -> None:
         """Load what is to be there from the start."""
+        await self.routes.restore()
         await self.source.start()
         if self.settings.model_control == "watch":
             await self.follower.look()
@@ -69,7 +73,12 @@ class Provision:
         interval_s = self.settings.repository_poll_s
         await tell(serving=self.catalog.is_ready())
         telling = beside(_tell(self.catalog, tell))
-        async with telling, self.shadows.at_work(), beside(self.source.run()):
+        async with (
+            telling,
+            self.shadows.at_work(),
+            self.routes.at_work(),
+            beside(self.source.run()),
+        ):
             if self.settings.model_control == "explicit" or interval_s == 0:
                 yield
             else:
@@ -87,6 +96,7 @@ def provision(
     """Everything about models, with nothing loaded yet.
 
     Raises:
+        SettingsError: The folder for state is no good.
         RepositoryError: The repository is no folder, or no store that can be opened.
     """
     default_labels = {name: model.default_label for name, model in settings.models.items()}
@@ -100,9 +110,19 @@ def provision(
     loader = Loader(source.called, catalog, decoder, options, metrics, budget, takeovers)
     follower = Follower(source.followed, catalog, loader, policy_of)
     followed = follower if settings.model_control == "watch" else None
-    control = Control(source.called, catalog, loader, followed, policy_of)
+    routes = KeptRoutes(catalog, _route_store(settings))
+    control = Control(source.called, catalog, loader, followed, policy_of, routes.settled)
     shadows = Shadows(catalog, decoder, options.lanes, metrics)
-    return Provision(settings, source, catalog, loader, follower, control, shadows)
+    return Provision(settings, source, catalog, loader, follower, control, shadows, routes)
+
+
+def _route_store(settings: Settings) -> RouteStore | None:
+    if settings.state_dir is None:
+        return None
+    try:
+        return RouteStore(settings.state_dir)
+    except OSError as error:
+        raise SettingsError(f"state_dir: {settings.state_dir}: {error.strerror}") from error
 
 
 def _policy(settings: Settings, name: str) -> VersionPolicy:

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         le=86_400,
         description="how often to look at the repository, in seconds; 0: at start alone",
     )
+    state_dir: Path | None = Field(
+        default=None,
+        description="folder of this server alone, for what administrators set by call: labels,"
+        " canaries, shadows and rollbacks then survive a restart; not given: they do not",
+    )
     memory_limit_bytes: int = Field(
         default=0,
         ge=0,

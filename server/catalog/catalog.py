@@ -87,6 +87,10 @@ class Catalog:
         """Where a model's requests go."""
         return self._routes.get(name) or Route(self._default_labels.get(name, LATEST))
 
+    def routes(self) -> dict[str, Route]:
+        """Every route that was set, by model."""
+        return dict(self._routes)
+
     def set_route(self, name: str, route: Route) -> None:
         """Change where they go, from the next request on."""
         self._routes[name] = route

@@ -4,7 +4,7 @@ repository that the server was started with, and nothing else."""
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from models.errors import RepositoryError
@@ -30,6 +30,7 @@ class Control:
         loader: Brings versions in and out.
         follower: Follows the repository; None: calls alone say what is loaded.
         policy_of: Which versions of a model are wanted when a call names none.
+        settled: Returns when what was set is written, where it is to survive a restart.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Control:
         loader: Loader,
         follower: Follower | None,
         policy_of: Callable[[str], VersionPolicy],
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._settled = settled
         self._repository = repository
         self._catalog = catalog
         self._loader = loader
@@ -73,6 +76,11 @@ class Control:
             kept = chosen | set(self._catalog.labels(name).values())
             await self._unload(name, set(self._catalog.ready(name)) - kept)
         return entries
+
+    async def settled(self) -> None:
+        """Return when what was set is written, where it is to survive a restart."""
+        if self._settled is not None:
+            await self._settled()
 
     async def unload(self, name: str, version: int | None = None) -> None:
         """Unload a version, or all of the model, once what it accepted is answered.
@@ -111,12 +119,16 @@ class Control:
     def set_canary(self, name: str, version: int, share: float) -> None:
         """Send a share of the requests that name no version to this one; 0: none any more.
 
+        A version that was rolled back is thereby given another chance.
+
         Raises:
             NotFoundError: There is no such model or version.
             PreconditionError: The version does not take requests, or no other one does.
         """
         canary = self._share(name, version, share)
-        route = replace(self._catalog.route(name), canary=canary)
+        route = self._catalog.route(name)
+        held = route.held_back - {version} if canary is not None else route.held_back
+        route = replace(route, canary=canary, held_back=held)
         self._leaves_another(name, canary)
         self._catalog.set_route(name, route)
         log.info("canary set", extra={"fields": _fields(name, version, share)})

@@ -61,6 +61,7 @@ class AdminServicer:
     ) -> admin_pb2.SetLabelResponse:
         version = version_of(request.version)
         self._control.set_label(model_name(request.name), request.label, version)
+        await self._control.settled()
         return admin_pb2.SetLabelResponse()
 
     async def _set_canary(
@@ -71,6 +72,7 @@ class AdminServicer:
             raise InvalidRequestError("version", "is required")
         share = share_of(request.share)
         self._control.set_canary(model_name(request.name), version, share)
+        await self._control.settled()
         return admin_pb2.SetCanaryResponse()
 
     async def _set_shadow(
@@ -80,12 +82,14 @@ class AdminServicer:
         if version is None and share > 0:
             raise InvalidRequestError("version", "is required unless share is 0")
         self._control.set_shadow(model_name(request.name), version, share)
+        await self._control.settled()
         return admin_pb2.SetShadowResponse()
 
     async def _roll_back(
         self, request: admin_pb2.RollBackRequest, _context: Context
     ) -> admin_pb2.RollBackResponse:
         entry = await self._control.roll_back(model_name(request.name))
+        await self._control.settled()
         return admin_pb2.RollBackResponse(model=self._model(entry))
 
     def _model(self, entry: Entry) -> model_pb2.Model:

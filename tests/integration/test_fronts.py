@@ -45,7 +45,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, capture: Path):
     keeping = ("--capture", str(capture), "--capture-budget-mib", "1")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         admin = probe.getsockname()[1]
-    with run_server(*flags, *keeping, "--admin-port", str(admin)) as running:
+    flags += ("--admin-port", str(admin), "--state-dir", str(root.with_name("state")))
+    with run_server(*flags, *keeping) as running:
         yield replace(running, admin=f"127.0.0.1:{admin}")
 
 
@@ -159,6 +160,7 @@ def test_copies_go_to_a_version_on_trial(server: Server, request_of) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         admin.set_shadow("tiny", "", 0.0)
+        admin.set_label("tiny", "stable", "1")
 
 
 def test_a_front_that_dies_is_replaced_and_loses_only_its_own_calls(
@@ -198,7 +200,10 @@ def test_while_the_engine_starts_again_fronts_say_so(server: Server, request_of)
                 ask()
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert next(watch).status == SERVING
-        assert stub.Classify(request_of, timeout=30).model_name == "tiny"
+        labelled = classify_pb2.ClassifyRequest()
+        labelled.CopyFrom(request_of)
+        labelled.model.version_label = "stable"  # set by call before the engine died
+        assert stub.Classify(labelled, timeout=30).model_version == "1"
     assert processes(server, "engine") != [engine]
 
 
