@@ -9,7 +9,7 @@ import torch
 
 from models.image_header import ImageLimits
 from server.catalog.catalog import Catalog
-from server.catalog.servable import EngineOptions
+from server.catalog.options import EngineOptions
 from server.catalog.takeover import CompileOptions, TakeOvers
 from server.instruments import start_capture, start_recorder, start_tracing, watch
 from server.listener import StartError

@@ -12,7 +12,7 @@ from prometheus_client import start_http_server as start_metrics_server
 
 from server.catalog.catalog import Catalog
 from server.catalog.entry import State
-from server.catalog.servable import EngineOptions
+from server.catalog.options import EngineOptions
 from server.listener import StartError
 from server.pipeline.capture import Capture, CapturePolicy
 from server.rpc import classify

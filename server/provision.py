@@ -12,9 +12,9 @@ from server.catalog.control import Control
 from server.catalog.follow import Follower
 from server.catalog.loading import Loader
 from server.catalog.memory import memory_budget
+from server.catalog.options import EngineOptions
 from server.catalog.policy import VersionPolicy, parse_policy
 from server.catalog.route_store import KeptRoutes, RouteStore
-from server.catalog.servable import EngineOptions
 from server.catalog.shadow import Shadows
 from server.catalog.takeover import TakeOvers
 from server.pipeline.decode import DecodePool

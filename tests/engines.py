@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from server.catalog.servable import EngineOptions
+from server.catalog.options import EngineOptions
 from server.pipeline.cores import Allotment
 from server.pipeline.lanes import Lanes
 

@@ -27,7 +27,8 @@ from models.repository import ModelRepository
 from server.catalog.catalog import Catalog
 from server.catalog.entry import Entry, State
 from server.catalog.memory import DoesNotFitError, check_fits, need_of
-from server.catalog.servable import EngineOptions, Servable
+from server.catalog.options import EngineOptions
+from server.catalog.servable import Servable
 from server.catalog.takeover import TakeOvers
 from server.errors import EngineMemoryError, ServingError
 from server.pipeline.decode import DecodePool

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from models.manifest import InputSpec
 from server.catalog.catalog import Catalog
+from server.catalog.classification import Classification, Prediction
 from server.catalog.entry import State
-from server.catalog.servable import Classification, Prediction, Servable
+from server.catalog.servable import Servable
 from server.pipeline.decode import DecodePool, ImageSource, PreparedPixels
 from server.pipeline.engine import Scores
 from server.pipeline.lanes import Lanes

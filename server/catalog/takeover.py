@@ -11,7 +11,8 @@ from enum import StrEnum
 
 from models.artifact import Artifact
 from models.errors import ModelsError
-from server.catalog.servable import EngineOptions, Servable
+from server.catalog.options import EngineOptions
+from server.catalog.servable import Servable
 from server.errors import EngineError
 from server.pipeline.compile_cache import CompileCache
 from server.pipeline.compiling import LOWEST_PRIORITY, CompileError, Target, libraries_of

@@ -14,7 +14,8 @@ from google.rpc import code_pb2, status_pb2
 
 from proto.classify.v1 import classify_pb2
 from server.catalog.catalog import Catalog
-from server.catalog.servable import Classification, Servable
+from server.catalog.classification import Classification
+from server.catalog.servable import Servable
 from server.catalog.shadow import Shadows
 from server.errors import CallLostError, DeadlineExpiredError
 from server.pipeline.decode import ImageSource, PreparedPixels

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from proto.classify.v1 import classify_pb2
-from server.catalog.servable import Classification, ExplainWish, Servable
+from server.catalog.classification import Classification, ExplainWish
+from server.catalog.servable import Servable
 from server.errors import InvalidRequestError
 from server.pipeline.cache import AnswerCache, Origin
 from server.pipeline.content import content_of

@@ -8,9 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from models.class_activation import CamMethod
 from models.manifest import InputSpec, Manifest, ResizeRule
 from proto.classify.v1 import classify_pb2, common_pb2, model_pb2
-from server.catalog.entry import Entry, Selection, State
-from server.catalog.servable import (
-    Capacity,
+from server.catalog.classification import (
     Classification,
     ExplainWish,
     Explanation,
@@ -18,6 +16,8 @@ from server.catalog.servable import (
     Prediction,
     PredictionSet,
 )
+from server.catalog.entry import Entry, Selection, State
+from server.catalog.servable import Capacity
 from server.errors import InvalidRequestError
 from server.pipeline.decode import EncodedImage, ImageSource, RawPixels
 from server.pipeline.views import Quality

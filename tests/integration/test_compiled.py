@@ -22,7 +22,8 @@ from models.artifact import Artifact
 from models.image_header import ImageLimits
 from models.repository import ModelRepository
 from server.catalog import takeover
-from server.catalog.servable import ExplainWish, Servable
+from server.catalog.classification import ExplainWish
+from server.catalog.servable import Servable
 from server.catalog.takeover import CompileOptions, Outcome, TakeOvers
 from server.pipeline import tuning
 from server.pipeline.compile_cache import CompileCache

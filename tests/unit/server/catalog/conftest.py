@@ -13,12 +13,12 @@ from models.image_header import ImageLimits
 from models.repository import ModelRepository
 from server.access.quotas import Limits, Quota
 from server.catalog.catalog import Catalog
+from server.catalog.classification import Classification
 from server.catalog.control import Control
 from server.catalog.entry import Entry, Selection, State
 from server.catalog.follow import Follower
 from server.catalog.loading import Loader
 from server.catalog.policy import VersionPolicy
-from server.catalog.servable import Classification
 from server.catalog.shadow import Shadows
 from server.pipeline.decode import DecodePool, RawPixels
 from server.pipeline.lanes import Lanes

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from models.image_header import ImageLimits
 from models.repository import ModelRepository
-from server.catalog.servable import Classification, Servable
+from server.catalog.classification import Classification
+from server.catalog.servable import Servable
 from server.pipeline.decode import DecodePool, RawPixels
 from server.pipeline.torchscript import TorchScriptEngine
 from server.rpc import translate
