@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
@@ -69,6 +70,7 @@ def train(
     trainer = _lightning(
         recipe.fit,
         together,
+        recipe.fit.epochs,
         [*_callbacks(run, recipe), stop],
         _loggers(run),
         log_interval=min(_STEPS_BETWEEN_LOGS, len(batches)),
@@ -100,31 +102,19 @@ def range_test(
         RunError: The loss could not be followed.
         InterruptedRunError: Ctrl-C.
     """
-    clip, by = _clipping(task.recipe.fit)
     stop = StopRequest()
-
-    def request(number: int, frame: FrameType | None) -> None:
-        stop.request(number, frame)
-        trainer.should_stop = True  # the tuner runs no callbacks but its own
-
+    batches = training_loader(task.recipe, training)
     with TemporaryDirectory() as folder, _filtered_warnings():
-        trainer = lightning.Trainer(
-            accelerator="auto",
-            devices=1,
-            precision=task.recipe.fit.precision,
-            gradient_clip_val=clip,
-            gradient_clip_algorithm=by,
-            default_root_dir=folder,
-            logger=False,
-            max_epochs=steps,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
+        trainer = _lightning(task.recipe.fit, ALONE, steps, scratch=Path(folder))
+
+        def request(number: int, frame: FrameType | None) -> None:
+            stop.request(number, frame)
+            trainer.should_stop = True  # the tuner runs no callbacks but its own
+
         with _interruptible(trainer, request, _nothing_kept):
             found = Tuner(trainer).lr_find(
                 task,
-                training_loader(task.recipe, training),
+                batches,
                 min_lr=lowest,
                 max_lr=highest,
                 num_training=steps,
@@ -140,11 +130,14 @@ def range_test(
 def _lightning(
     fit: FitSpec,
     together: Processes,
-    callbacks: Sequence[Callback],
-    loggers: Sequence[Logger],
+    epochs: int,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
     *,
-    log_interval: int,
+    log_interval: int | None = None,
+    scratch: Path | None = None,
 ) -> lightning.Trainer:
+    """Without callbacks nothing is kept but what Lightning needs itself, in ``scratch``."""
     clip, by = _clipping(fit)
     return lightning.Trainer(
         accelerator="auto",
@@ -154,13 +147,15 @@ def _lightning(
         strategy=DDPStrategy(find_unused_parameters=fit.head_epochs > 0)
         if together.world > 1
         else "auto",
-        max_epochs=fit.epochs,
+        max_epochs=epochs,
         precision=fit.precision,
         gradient_clip_val=clip,
         gradient_clip_algorithm=by,
         deterministic=fit.deterministic,
         callbacks=list(callbacks),
         plugins=WholeCheckpoints(),
+        default_root_dir=scratch,
+        enable_checkpointing=bool(callbacks),
         logger=list(loggers),
         log_every_n_steps=log_interval,
         num_sanity_val_steps=0,

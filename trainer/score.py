@@ -131,12 +131,7 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
     photos = catalogue(
         root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=run.exclude
     )
-    labels = labels_of(recipe, record.classes)
-    if labels != labels_of(recipe, photos.classes):
-        raise RunError(
-            f"{root} has the classes {', '.join(photos.classes)};"
-            f" {run.folder} was trained on {', '.join(record.classes)}"
-        )
+    _refuse_other_classes(run, root, photos.classes)
     validation = read_evaluation(photos.validation, recipe.input, cache)
     test = read_evaluation(photos.test, recipe.input, cache)
     _warn_of_trained_on(record, test)
@@ -151,13 +146,22 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
         data=record,
         root=root,
         photos=photos,
-        labels=labels,
+        labels=labels_of(recipe, record.classes),
         module=module,
         calibration=calibration,
         validation=Predictions(validation, validation_logits),
         test=Predictions(test, test_logits),
         metrics=measure(test_logits, test.labels, calibration.temperature),
     )
+
+
+def _refuse_other_classes(run: Run, root: Path, classes: tuple[str, ...]) -> None:
+    recipe, learned = run.recipe(), run.data().classes
+    if labels_of(recipe, learned) != labels_of(recipe, classes):
+        raise RunError(
+            f"{root} has the classes {', '.join(classes)};"
+            f" {run.folder} was trained on {', '.join(learned)}"
+        )
 
 
 def _warn_of_trained_on(record: DataRecord, test: EvaluationImages) -> None:
