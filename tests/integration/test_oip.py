@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from tests.gateway import run_gateway
 from tests.integration.conftest import PHOTOS, ROOT, VERSION, Server, in_both_modes
 
 pytest_generate_tests = in_both_modes
+# It wants other versions of much that is here: an environment of its own, pip install kserve.
+KSERVE = "MENAGERIE_KSERVE_PYTHON"
 Tensor = inference_pb2.ModelInferRequest.InferInputTensor
 
 
@@ -65,9 +68,27 @@ def test_the_same_over_http(server: Server) -> None:
     assert "one tensor, not 2" in two[1]
 
 
+@pytest.mark.skipif(
+    KSERVE not in os.environ, reason=f"{KSERVE} names no interpreter that has kserve"
+)
+def test_kserves_client_over_both(server: Server) -> None:
+    with run_gateway(server.grpc, timeout_s=30) as url:
+        file = ROOT / "tests" / "integration" / "kserve_flow.py"
+        report = reported([os.environ[KSERVE], str(file), url, server.grpc])
+    assert report["states"] == [True] * 6
+    for answers in (report["photo"], report["pixels"]):
+        assert answers == [answers[0]] * len(answers)
+        assert answers[0]["id"] == "7"
+    assert report["photo"][0]["labels"][0][0] == "cat"
+
+
 def flow(module: str, address: str) -> dict:
     """What Triton's client reports of a photo, in a process of its own."""
-    command = [sys.executable, "-m", f"tests.integration.{module}", address]
+    return reported([sys.executable, "-m", f"tests.integration.{module}", address])
+
+
+def reported(command: list[str]) -> dict:
+    """What a command prints of a photo."""
     done = subprocess.run(
         [*command, str(PHOTOS / "cat.2000.jpg")],
         cwd=ROOT, capture_output=True, text=True, check=False,
