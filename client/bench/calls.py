@@ -59,8 +59,8 @@ class MenagerieTarget:
                         yield sender
 
 
-class UnarySender:
-    """A call of its own for the image."""
+class _Caller:
+    """Knows whom to call, what every request says beside its image, and as whom."""
 
     def __init__(
         self,
@@ -71,6 +71,10 @@ class UnarySender:
         self._stub = stub
         self._template = template
         self._metadata = metadata
+
+
+class UnarySender(_Caller):
+    """A call of its own for the image."""
 
     async def send(self, images: Sequence[bytes], timeout_s: float) -> Sequence[Answer]:
         """Send one image; see ``Sender``."""
@@ -86,18 +90,8 @@ class UnarySender:
         return [Answer(OK, response.timings.batch_size)]
 
 
-class BatchSender:
+class BatchSender(_Caller):
     """One ClassifyBatch call for all images."""
-
-    def __init__(
-        self,
-        stub: "classify_pb2_grpc.ClassifyServiceAsyncStub",
-        template: classify_pb2.ClassifyRequest,
-        metadata: Metadata,
-    ) -> None:
-        self._stub = stub
-        self._template = template
-        self._metadata = metadata
 
     async def send(self, images: Sequence[bytes], timeout_s: float) -> Sequence[Answer]:
         """Send the images; see ``Sender``."""
@@ -114,7 +108,7 @@ class BatchSender:
         return (answers + missing)[: len(images)]
 
 
-class StreamSender:
+class StreamSender(_Caller):
     """The images on one ClassifyStream; a stream that broke is opened anew."""
 
     def __init__(
@@ -123,9 +117,7 @@ class StreamSender:
         template: classify_pb2.ClassifyRequest,
         metadata: Metadata,
     ) -> None:
-        self._stub = stub
-        self._template = template
-        self._metadata = metadata
+        super().__init__(stub, template, metadata)
         self._stream: _Stream | None = None
         self._ids = count()
 

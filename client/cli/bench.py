@@ -13,14 +13,14 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from client.cli import options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
 from client.cli.extras import hint
 from client.cli.json_lines import Json
 from client.cli.paths import named_images
 from client.cli.screen import Screen, open_screen
-from client.credentials import Credentials
 from client.errors import ServerUnavailableError
 from client.messages import Priority, Query
 from client.sdk import Client
@@ -37,7 +37,7 @@ IN_FLIGHT = 8
 STDOUT = Path("-")
 
 
-@with_credentials
+@takes(asked=options.ASKED, connection=CONNECTION)
 def bench(
     paths: Annotated[
         list[str],
@@ -107,30 +107,24 @@ def bench(
         ),
     ] = None,
     priority: Annotated[Priority, typer.Option(help="Of every request.")] = "normal",
-    model: Annotated[str, typer.Option(help="Model to ask [default: the server's].")] = "",
-    version: Annotated[str, typer.Option(help="Version number of the model.")] = "",
-    label: Annotated[str, typer.Option(help="Version label, for example latest.")] = "",
+    asked: options.Asked,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and of the photos' order.")] = 0,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write all figures as JSON; - prints them."),
     ] = None,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
-    credentials: Credentials,
+    connection: Connection,
 ) -> None:
     """Put the server under load: throughput, latencies, refusals. Ctrl-C ends it early."""
     if in_flight is not None and rate is not None:
         raise typer.BadParameter(
             "--in-flight (closed loop) and --rate (open loop) exclude each other"
         )
-    if version and label:
-        raise typer.BadParameter("--version and --label exclude each other")
     _need_hdrhistogram()
     from client.bench.calls import MenagerieTarget
     from client.bench.load import Load
 
-    query = Query(model, version, label, priority=priority)
+    query = Query(asked.model, asked.version, asked.label, priority=priority)
     load = Load(
         in_flight=0 if rate is not None else in_flight or IN_FLIGHT,
         rate_per_s=rate or 0.0,
@@ -139,12 +133,12 @@ def bench(
         duration_s=duration,
         calls=calls,
         deadline_s=None if deadline_ms is None else deadline_ms / 1000,
-        timeout_s=timeout,
+        timeout_s=connection.timeout_s,
         images_per_call=batch_size if method == "batch" else 1,
         seed=seed,
     )
-    with exits(server):
-        target = MenagerieTarget(server, method, query, credentials)
+    with exits(connection.server):
+        target = MenagerieTarget(connection.server, method, query, connection.credentials)
         result = _measure(paths, target, load, processes, connections, json_file)
     if result.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)

@@ -9,19 +9,18 @@ import typer
 from rich.text import Text
 
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import concerns_all_images, exit_code_of_item, exits
+from client.cli.exits import concerns_all_images, exit_code_of_item
 from client.cli.paths import NamedImage, named_images
 from client.cli.progress import progress
 from client.cli.screen import Screen, open_screen
 from client.cli.table import image_block
 from client.cli.text import printable
-from client.credentials import Credentials
 from client.errors import ClientError
 from client.messages import Priority, Quality
 from client.results import Outcome
-from client.sdk import Client
 
 
 class Report(Protocol):
@@ -77,7 +76,7 @@ class JsonReport:
             json_lines.write_line(json_lines.failed_image_object(path, error))
 
 
-@with_credentials
+@takes(asked=options.ASKED, connection=CONNECTION)
 def classify(
     paths: Annotated[
         list[str],
@@ -88,9 +87,7 @@ def classify(
         ),
     ],
     *,
-    model: Annotated[str, typer.Option(help="Model to ask [default: the server's].")] = "",
-    version: Annotated[str, typer.Option(help="Version number of the model.")] = "",
-    label: Annotated[str, typer.Option(help="Version label, for example latest.")] = "",
+    asked: options.Asked,
     top_k: Annotated[
         int | None,
         typer.Option("--top-k", "-k", help="How many labels to show [default: the server's]."),
@@ -111,26 +108,22 @@ def classify(
     priority: Annotated[
         Priority, typer.Option(help="The more urgent are served first; bulk when there is room.")
     ] = "normal",
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    connection: Connection,
     as_json: options.Json = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show where the server spent the time.")
     ] = False,
-    credentials: Credentials,
 ) -> None:
     """Classify images. Results come in the order of the images."""
-    if version and label:
-        raise typer.BadParameter("--version and --label exclude each other")
     screen = open_screen()
     report = JsonReport(verbose=verbose) if as_json else TableReport(screen, verbose=verbose)
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         images = _Pending(named_images(paths))
         outcomes = client.classify_many(
             images,
-            model=model,
-            version=version,
-            label=label,
+            model=asked.model,
+            version=asked.version,
+            label=asked.label,
             top_k=top_k,
             min_score=min_score,
             coverage=coverage,

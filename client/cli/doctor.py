@@ -5,31 +5,27 @@ from rich.text import Text
 
 from client.checkup import Finding, examine
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
 from client.cli.screen import Screen, open_screen
 from client.cli.text import encodable, printable
-from client.credentials import Credentials
-from client.sdk import Client
 
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 _ASCII = {"ok": "ok", "warning": "!", "problem": "x"}
 
 
-@with_credentials
+@takes(connection=CONNECTION)
 def doctor(
     *,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    connection: Connection,
     as_json: options.Json = False,
-    credentials: Credentials,
 ) -> None:
     """Find out what is wrong between here and the server, and what mends it."""
     screen = open_screen()
     problems = 0
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
-        for finding in examine(client, credentials):
+    with connection.open() as client:
+        for finding in examine(client, connection.credentials):
             problems += finding.verdict == "problem"
             if as_json:
                 json_lines.write_line(_object(finding))

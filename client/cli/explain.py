@@ -8,21 +8,20 @@ import typer
 from rich.text import Text
 
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import concerns_all_images, exit_code_of_item, exits
+from client.cli.exits import concerns_all_images, exit_code_of_item
 from client.cli.paths import named_images
 from client.cli.screen import open_screen
 from client.cli.table import image_block
 from client.cli.text import printable
-from client.credentials import Credentials
 from client.errors import ClientError
 from client.messages import CamMethod
 from client.results import Classification
-from client.sdk import Client
 
 
-@with_credentials
+@takes(asked=options.ASKED, connection=CONNECTION)
 def explain(
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="An image file, or - for standard input.")
@@ -36,21 +35,15 @@ def explain(
         str, typer.Option("--label-id", help="The label to explain [default: the best one].")
     ] = "",
     method: Annotated[CamMethod, typer.Option(help="How the map is made.")] = "grad_cam",
-    model: Annotated[str, typer.Option(help="Model to ask [default: the server's].")] = "",
-    version: Annotated[str, typer.Option(help="Version number of the model.")] = "",
-    label: Annotated[str, typer.Option(help="Version label, for example latest.")] = "",
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    asked: options.Asked,
+    connection: Connection,
     as_json: options.Json = False,
-    credentials: Credentials,
 ) -> None:
     """Classify an image and show which parts of it speak for a label."""
-    if version and label:
-        raise typer.BadParameter("--version and --label exclude each other")
     if output is None and not as_json:
         raise typer.BadParameter("give --output FILE.png, or --json for the map as numbers")
     screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         name, source = next(iter(named_images([path])), (path, b""))
         try:
             answer = client.explain(
@@ -58,9 +51,9 @@ def explain(
                 label_id=label_id,
                 method=method,
                 overlay=output is not None,
-                model=model,
-                version=version,
-                label=label,
+                model=asked.model,
+                version=asked.version,
+                label=asked.label,
             )
         except ClientError as error:
             if concerns_all_images(error):

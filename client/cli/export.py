@@ -1,6 +1,7 @@
 """``export``: a table of what a folder holds, which a killed run can go on with."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,21 +9,20 @@ import typer
 from rich.text import Text
 
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
-from client.cli.folder import Choice, Tally, folder_bar, report_failures, run
+from client.cli.folder import CHOICE, Choice, Tally, folder_bar, report_failures, run
 from client.cli.journal import Journal, JournalError
 from client.cli.paths import NamedImage, named_images
 from client.cli.screen import Screen, open_screen
 from client.cli.tables import WRITERS, MissingLibraryError
 from client.cli.text import encodable, printable
-from client.credentials import Credentials
 from client.results import Outcome
 from client.sdk import Client
 
 
-@with_credentials
+@takes(choice=CHOICE, connection=CONNECTION)
 def export(
     paths: options.Folders,
     *,
@@ -36,23 +36,17 @@ def export(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run has done.")
     ] = False,
-    model: options.Model = "",
-    version: options.Version = "",
-    label: options.Label = "",
-    in_flight: options.InFlight = options.IN_FLIGHT,
-    patience: options.Patience = options.PATIENCE_S,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    choice: Choice,
+    connection: Connection,
     as_json: options.Json = False,
-    credentials: Credentials,
 ) -> None:
     """Write a table of labels and scores. The same command goes on where it was interrupted."""
-    choice = Choice(model, version, label, top_k, in_flight, patience)
+    choice = replace(choice, top_k=top_k)
     if output.suffix not in WRITERS:
         raise typer.BadParameter(f"{output} ends in none of {', '.join(WRITERS)}")
     screen = open_screen()
     beside = output.with_name(output.name + ".journal")
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         try:
             if restart:
                 beside.unlink(missing_ok=True)

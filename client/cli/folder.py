@@ -1,19 +1,22 @@
-"""What ``export``, ``sort`` and ``gallery`` share: a run over folders that no photo can stop."""
+"""What the commands that work through folders share: a run over folders that no photo can stop."""
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from client.cli.bundles import Bundle
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import concerns_all_images, exit_code_of_item
+from client.cli.options import ASKED, Asked, seconds
 from client.cli.paths import NamedImage
 from client.cli.progress import progress
 from client.cli.screen import Screen
 from client.cli.text import printable
-from client.crowd import classify_each
+from client.crowd import DEFAULT_IN_FLIGHT, DEFAULT_PATIENCE_S, classify_each
 from client.errors import ClientError, ImageFileError
 from client.results import Outcome
 from client.sdk import Client
@@ -23,19 +26,38 @@ _MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Asked):
     """What every photo of a run is asked, and how."""
 
-    model: str = ""
-    version: str = ""
-    label: str = ""
-    top_k: int | None = None
-    in_flight: int = 32
-    patience_s: float = 60.0
+    top_k: int = 1
+    in_flight: int = DEFAULT_IN_FLIGHT
+    patience_s: float = DEFAULT_PATIENCE_S
 
-    def __post_init__(self) -> None:
-        if self.version and self.label:
-            raise typer.BadParameter("--version and --label exclude each other")
+
+CHOICE = Bundle(
+    {
+        **ASKED.options,
+        "in_flight": (
+            Annotated[
+                int, typer.Option(min=1, max=512, help="How many photos may be under way at once.")
+            ],
+            DEFAULT_IN_FLIGHT,
+        ),
+        "patience_s": (
+            Annotated[
+                float,
+                typer.Option(
+                    "--patience",
+                    metavar="SECONDS",
+                    callback=seconds,
+                    help="How long a photo waits for a server that is away or busy.",
+                ),
+            ],
+            DEFAULT_PATIENCE_S,
+        ),
+    },
+    Choice,
+)
 
 
 @dataclass(slots=True)

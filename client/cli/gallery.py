@@ -1,5 +1,6 @@
 """``gallery``: one page to look through what a model says of a folder, unsure photos first."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,22 +8,20 @@ import typer
 from rich.text import Text
 
 from client.cli import options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
 from client.cli.extras import hint
-from client.cli.folder import Choice, folder_bar, report_failures, run
+from client.cli.folder import CHOICE, Choice, folder_bar, report_failures, run
 from client.cli.paths import named_images
 from client.cli.screen import open_screen
 from client.cli.text import printable
-from client.credentials import Credentials
-from client.sdk import Client
 
 # Above so many photos one file is slow to open.
 _MANY = 5_000
 
 
-@with_credentials
+@takes(choice=CHOICE, connection=CONNECTION)
 def gallery(
     paths: options.Folders,
     *,
@@ -36,14 +35,8 @@ def gallery(
     size: Annotated[
         int, typer.Option(min=32, max=512, help="Longer side of a thumbnail, in pixels.")
     ] = 192,
-    model: options.Model = "",
-    version: options.Version = "",
-    label: options.Label = "",
-    in_flight: options.InFlight = options.IN_FLIGHT,
-    patience: options.Patience = options.PATIENCE_S,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
-    credentials: Credentials,
+    choice: Choice,
+    connection: Connection,
 ) -> None:
     """Write a page with the photos by label, the least certain first. It opens offline."""
     try:
@@ -54,9 +47,9 @@ def gallery(
             err=True,
         )
         raise typer.Exit(ExitCode.USAGE) from None
-    choice = Choice(model, version, label, 3, in_flight, patience)
+    choice = replace(choice, top_k=3)
     screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         try:
             with GalleryPage(output, size, beside=beside) as page, folder_bar(screen, paths) as bar:
                 tally = run(client, named_images(paths), choice, page.add, bar)

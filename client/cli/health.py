@@ -7,18 +7,17 @@ from typing import Annotated
 import typer
 
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
 from client.cli.screen import open_screen
 from client.cli.table import health_table, print_table
-from client.credentials import Credentials
 from client.errors import ClientError
 from client.health import OVERALL, SERVICES, HealthStatus
 from client.sdk import Client
 
 
-@with_credentials
+@takes(connection=CONNECTION)
 def health(
     *,
     wait: Annotated[
@@ -29,25 +28,29 @@ def health(
             help="Wait so long for the server to start and to be SERVING.",
         ),
     ] = None,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    connection: Connection,
     as_json: options.Json = False,
-    credentials: Credentials,
 ) -> None:
     """Tell whether the server takes requests; exit with 0 only if it does."""
     screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         try:
             statuses = _statuses(client, wait)
         except ClientError as error:
             if as_json:
                 json_lines.write_line(
-                    {"server": server, "serving": False, "error": json_lines.error_object(error)}
+                    {
+                        "server": connection.server,
+                        "serving": False,
+                        "error": json_lines.error_object(error),
+                    }
                 )
             raise
         serving = is_serving(statuses)
         if as_json:
-            json_lines.write_line(json_lines.health_object(server, statuses, serving=serving))
+            json_lines.write_line(
+                json_lines.health_object(connection.server, statuses, serving=serving)
+            )
         else:
             print_table(screen, health_table(statuses))
     raise typer.Exit(ExitCode.OK if serving else ExitCode.UNAVAILABLE)

@@ -1,14 +1,14 @@
 """The options that several commands share."""
 
 import math
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from client.address import DEFAULT_ADDRESS, SERVER_VARIABLE, server_address
-from client.crowd import DEFAULT_IN_FLIGHT, DEFAULT_PATIENCE_S
+from client.cli.bundles import Bundle
 from client.errors import AddressError
-from client.sdk import DEFAULT_TIMEOUT_S
 
 LONGEST_S = 86_400.0  # a day
 
@@ -51,9 +51,7 @@ Timeout = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 SERVER = ""  # resolved by the callback
-TIMEOUT_S = DEFAULT_TIMEOUT_S
 
-# What the commands that work through folders share.
 Folders = Annotated[
     list[str],
     typer.Argument(
@@ -61,20 +59,26 @@ Folders = Annotated[
         help="Folders with photos (.jpg, .jpeg, .png, .webp), subfolders included; or files.",
     ),
 ]
-Model = Annotated[str, typer.Option(help="Model to ask [default: the server's].")]
-Version = Annotated[str, typer.Option(help="Version number of the model.")]
-Label = Annotated[str, typer.Option(help="Version label, for example latest.")]
-InFlight = Annotated[
-    int, typer.Option(min=1, max=512, help="How many photos may be under way at once.")
-]
-Patience = Annotated[
-    float,
-    typer.Option(
-        metavar="SECONDS",
-        callback=seconds,
-        help="How long a photo waits for a server that is away or busy.",
-    ),
-]
 
-IN_FLIGHT = DEFAULT_IN_FLIGHT
-PATIENCE_S = DEFAULT_PATIENCE_S
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which model is asked, and which version of it: by number, by label, or the default one."""
+
+    model: str = ""
+    version: str = ""
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.version and self.label:
+            raise typer.BadParameter("--version and --label exclude each other")
+
+
+ASKED = Bundle(
+    {
+        "model": (Annotated[str, typer.Option(help="Model to ask [default: the server's].")], ""),
+        "version": (Annotated[str, typer.Option(help="Version number of the model.")], ""),
+        "label": (Annotated[str, typer.Option(help="Version label, for example latest.")], ""),
+    },
+    Asked,
+)

@@ -7,17 +7,15 @@ from typing import Annotated
 import typer
 
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
 from client.cli.json_lines import Json
 from client.cli.screen import Screen, open_screen
 from client.cli.text import printable
-from client.credentials import Credentials
 from client.planning import BUSIEST, MARGIN, Load, Plan, PlanError
 from client.planning import plan as plan_replicas
 from client.results import Capacity, ModelInfo
-from client.sdk import Client
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)")
 
@@ -35,7 +33,7 @@ def _seconds(value: str) -> float:
     return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
-@with_credentials
+@takes(asked=options.ASKED, connection=CONNECTION)
 def plan(
     *,
     rps: Annotated[
@@ -50,20 +48,14 @@ def plan(
             help="What 99 of 100 answers may take on the server: 100ms, 0.1s.",
         ),
     ],
-    model: options.Model = "",
-    version: options.Version = "",
-    label: options.Label = "",
+    asked: options.Asked,
     as_json: options.Json = False,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
-    credentials: Credentials,
+    connection: Connection,
 ) -> None:
     """Say how many servers like this one a load takes, and show the arithmetic."""
-    if version and label:
-        raise typer.BadParameter("--version and --label exclude each other")
-    screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
-        found = client.model(model, version=version, label=label)
+    screen, server = open_screen(), connection.server
+    with connection.open() as client:
+        found = client.model(asked.model, version=asked.version, label=asked.label)
         if found.capacity is None:
             screen.err.print(f"Error: {server} does not say what {printable(found.name)} can do.")
             raise typer.Exit(ExitCode.REFUSED)

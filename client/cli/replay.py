@@ -13,7 +13,8 @@ from rich.table import Table
 from client.address import server_address
 from client.bench.photos import read_photos
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
 from client.cli.json_lines import Json
@@ -21,7 +22,6 @@ from client.cli.paths import named_images
 from client.cli.screen import Screen, open_screen
 from client.cli.table import print_table
 from client.cli.text import printable
-from client.credentials import Credentials
 from client.errors import AddressError, ClientError, ServerUnavailableError
 from client.replay import compare
 from client.replay import run as running
@@ -61,7 +61,7 @@ def _other_server(value: str | None) -> str | None:
         raise typer.BadParameter(error.message) from error
 
 
-@with_credentials
+@takes(connection=CONNECTION)
 def replay(
     path: Annotated[
         Path, typer.Argument(metavar="RECORD", help="A server's --record folder, or a file of it.")
@@ -92,24 +92,22 @@ def replay(
         ),
     ] = None,
     as_json: options.Json = False,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
-    credentials: Credentials,
+    connection: Connection,
 ) -> None:
     """Send recorded requests again, at their own times, and say what differs."""
     if version and label:
         raise typer.BadParameter("--version and --label exclude each other")
     screen = open_screen()
-    with exits(server):
+    with exits(connection.server):
         record = read_record(path)
         for damaged in record.damaged:
             screen.err.print(f"{printable(str(damaged))} breaks off; what comes before it is used.")
-        sides = [running.Side(server, version, label, credentials)]
-        sides += [running.Side(against, credentials=credentials)] if against else []
+        sides = [running.Side(connection.server, version, label, connection.credentials)]
+        sides += [running.Side(against, credentials=connection.credentials)] if against else []
         images = (
             read_photos(source for _, source in named_images(photos or ())).images if photos else ()
         )
-        found = _replay(screen, record, sides, images, speed, timeout)
+        found = _replay(screen, record, sides, images, speed, connection.timeout_s)
         if as_json:
             json_lines.write_line(_object(found, speed))
         else:

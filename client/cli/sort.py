@@ -9,23 +9,21 @@ import typer
 from rich.text import Text
 
 from client.cli import options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
-from client.cli.folder import Choice, Tally, folder_bar, report_failures, run
+from client.cli.folder import CHOICE, Choice, Tally, folder_bar, report_failures, run
 from client.cli.json_lines import write_line
 from client.cli.paths import named_images
 from client.cli.placing import How, Step, folder_name, free_target, place, undo_all
 from client.cli.screen import Screen, open_screen
 from client.cli.text import encodable, printable
-from client.credentials import Credentials
 from client.results import Outcome
-from client.sdk import Client
 
 UNSURE = "unsure"
 
 
-@with_credentials
+@takes(choice=CHOICE, connection=CONNECTION)
 def sort(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="DIR", help="Folders with photos; or files.")
@@ -48,15 +46,9 @@ def sort(
     undo: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Take back what an undo file lists.")
     ] = None,
-    model: options.Model = "",
-    version: options.Version = "",
-    label: options.Label = "",
-    in_flight: options.InFlight = options.IN_FLIGHT,
-    patience: options.Patience = options.PATIENCE_S,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    choice: Choice,
+    connection: Connection,
     as_json: options.Json = False,
-    credentials: Credentials,
 ) -> None:
     """Sort photos into a folder for each label. Without --go it only says what it would do."""
     screen = open_screen()
@@ -66,8 +58,7 @@ def sort(
     if not paths or into is None:
         raise typer.BadParameter("give folders with photos and --into OUT")
     _check_apart(paths, into)
-    choice = Choice(model, version, label, 1, in_flight, patience)
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         sorter = _Sorter(screen, into, how, min_score, as_json=as_json)
         with _undo_file(into) if go else nullcontext() as file, folder_bar(screen, paths) as bar:
             sorter.undo = file

@@ -7,27 +7,27 @@ import typer
 from rich.text import Text
 
 from client.cli import json_lines, options
-from client.cli.exits import exits
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.screen import open_screen
 from client.cli.table import image_block
 from client.cli.text import printable
 from client.results import Classification, ModelInfo
-from client.sdk import Client
 
 
+@takes(connection=CONNECTION)
 def trace(
     request_id: Annotated[
         str,
         typer.Argument(metavar="REQUEST_ID", help="The answer's; classify --json -v shows it."),
     ],
     *,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    connection: Connection,
     as_json: options.Json = False,
 ) -> None:
     """Show the model, the data and the recipe behind an answer."""
     screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout) as client:
+    with connection.open() as client:
         answer = client.answer(request_id)
         model = client.model(answer.model, version=answer.version)
         if as_json:

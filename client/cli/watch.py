@@ -9,45 +9,36 @@ import typer
 from rich.text import Text
 
 from client.cli import json_lines, options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.exits import exits
 from client.cli.extras import hint
-from client.cli.folder import Choice, outcomes_of
+from client.cli.folder import CHOICE, Choice, outcomes_of
 from client.cli.paths import IMAGE_SUFFIXES, named_images
 from client.cli.screen import Screen, open_screen
 from client.cli.text import printable
-from client.credentials import Credentials
 from client.results import Outcome
-from client.sdk import Client
 
 # How often to look whether what arrived is complete: a file that did not change in between is.
 _LOOK_MS = 300
 
 
-@with_credentials
+@takes(choice=CHOICE, connection=CONNECTION)
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, subfolders included.")],
     *,
     existing: Annotated[
         bool, typer.Option("--existing", help="Classify what is there already, first.")
     ] = False,
-    model: options.Model = "",
-    version: options.Version = "",
-    label: options.Label = "",
-    in_flight: options.InFlight = options.IN_FLIGHT,
-    patience: options.Patience = options.PATIENCE_S,
-    server: options.Server = options.SERVER,
-    timeout: options.Timeout = options.TIMEOUT_S,
+    choice: Choice,
+    connection: Connection,
     as_json: options.Json = False,
-    credentials: Credentials,
 ) -> None:
     """Classify photos as they arrive in a folder. Ctrl-C ends it."""
     if not folder.is_dir():
         raise typer.BadParameter(f"{folder} is not a folder")
-    choice = Choice(model, version, label, 1, in_flight, patience)
     screen = open_screen()
-    with exits(server), Client(server, timeout_s=timeout, credentials=credentials) as client:
+    with connection.open() as client:
         changes = _changes(folder)
         next(changes)  # from here on nothing is missed
         screen.err.print(Text(f"Watching {printable(str(folder))}. Ctrl-C ends it.", "dim"))

@@ -9,16 +9,15 @@ from typing import Annotated
 
 import typer
 
-from client.cli import options
-from client.cli.credentials import with_credentials
+from client.cli.bundles import takes
+from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import exits
 from client.cli.extras import hint
 from client.cli.text import printable
-from client.credentials import Credentials
 
 
-@with_credentials
+@takes(connection=CONNECTION)
 def web(
     *,
     host: Annotated[
@@ -28,7 +27,6 @@ def web(
     examples: Annotated[
         Path | None, typer.Option(help="A folder with photos to offer [default: bundled ones].")
     ] = None,
-    server: options.Server = options.SERVER,
     admin_server: Annotated[
         str | None,
         typer.Option(
@@ -37,24 +35,21 @@ def web(
             " load and unload models.",
         ),
     ] = None,
-    timeout: options.Timeout = options.TIMEOUT_S,
-    credentials: Credentials,
+    connection: Connection,
 ) -> None:
     """Open a web page to classify photos, and an HTTP interface (/docs)."""
     if examples is not None and not examples.is_dir():
         raise typer.BadParameter(f"{examples} is not a folder", param_hint="--examples")
-    with exits(server):
-        asyncio.run(_serve(host, port, examples, server, admin_server, timeout, credentials))
+    with exits(connection.server):
+        asyncio.run(_serve(host, port, examples, connection, admin_server))
 
 
 async def _serve(
     host: str,
     port: int,
     examples: Path | None,
-    server: str,
+    connection: Connection,
     admin_server: str | None,
-    timeout_s: float,
-    credentials: Credentials,
 ) -> None:
     try:
         import uvicorn  # noqa: PLC0415 (an extra)
@@ -68,14 +63,19 @@ async def _serve(
             err=True,
         )
         raise typer.Exit(ExitCode.USAGE) from None
-    client = Upstream(server, timeout_s=timeout_s, credentials=credentials)
-    admin = None
-    if admin_server:
-        admin = Upstream(admin_server, timeout_s=timeout_s, credentials=credentials)
-    app = create_app(client, admin=admin, examples=examples or BUNDLED_EXAMPLES)
+
+    def upstream(address: str) -> Upstream:
+        return Upstream(address, timeout_s=connection.timeout_s, credentials=connection.credentials)
+
+    admin = upstream(admin_server) if admin_server else None
+    app = create_app(
+        upstream(connection.server), admin=admin, examples=examples or BUNDLED_EXAMPLES
+    )
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
-        typer.echo(f"http://{shown}:{listener.getsockname()[1]}/ asks {server}. Ctrl-C ends it.")
+        typer.echo(
+            f"http://{shown}:{listener.getsockname()[1]}/ asks {connection.server}. Ctrl-C ends it."
+        )
         await uvicorn.Server(listener_config(app)).serve(sockets=[listener])
 
 

@@ -29,6 +29,7 @@ def test_what_the_help_says_of_a_command_is_what_the_command_says(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_in_the_help_and_parse(name, cli):
     shown = cli(name, "--help").out
+    assert "--tls-ca PEM" in shown  # every command asks a server, with whatever it demands
     group = typer.main.get_command(import_module("client.__main__").app)
     assert isinstance(group, Commands)
     command = group.get_command(None, name)
