@@ -2,11 +2,10 @@
 
 Each check yields findings; one that fails for good ends those that build on it::
 
-    address -> connection -> health -> models -> answer -> parity, limits, time
+    connection -> TLS -> health -> models -> answer -> parity, limits, time
 """
 
 import socket
-import ssl
 import statistics
 import struct
 import time
@@ -17,6 +16,7 @@ from typing import Literal
 
 from client.credentials import Credentials
 from client.errors import ClientError, ResourceExhaustedError, ServerUnavailableError
+from client.handshake import REACH_S, HandshakeError, shake_hands, speaks_tls
 from client.health import OVERALL, SERVICES, HealthStatus
 from client.pixels import Pixels
 from client.results import Classification, ModelInfo
@@ -24,8 +24,7 @@ from client.sdk import Client
 
 Verdict = Literal["ok", "warning", "problem"]
 
-# Of connecting and of a TLS handshake.
-_REACH_S = 3.0
+_DAYS_TO_RENEW = 14
 _SIDE = 64
 # bfloat16 has three digits; raw and encoded pixels are the same up to that.
 _SAME_SCORE = 0.02
@@ -75,7 +74,7 @@ def examine(client: Client, credentials: Credentials) -> Iterator[Finding]:
 def _connection(address: str, credentials: Credentials) -> Iterator[Finding]:
     host, port = _host_and_port(address)
     try:
-        with socket.create_connection((host, port), _REACH_S):
+        with socket.create_connection((host, port), REACH_S):
             yield Finding("connection", "ok", f"{address} takes connections")
     except socket.gaierror:
         yield Finding(
@@ -90,8 +89,8 @@ def _connection(address: str, credentials: Credentials) -> Iterator[Finding]:
             "start the server (make serve), or check address, firewall and port forwarding",
         )
         raise _StopError from None
-    speaks_tls = _speaks_tls(host, port)
-    if speaks_tls and not credentials.uses_tls:
+    tls = speaks_tls(host, port)
+    if tls and not credentials.uses_tls:
         yield Finding(
             "TLS",
             "problem",
@@ -99,10 +98,13 @@ def _connection(address: str, credentials: Credentials) -> Iterator[Finding]:
             "--tls, or --tls-ca PEM",
         )
         raise _StopError
-    if credentials.uses_tls and not speaks_tls:
+    if credentials.uses_tls and not tls:
         yield Finding("TLS", "problem", "this client speaks TLS, the server does not", "--no-tls")
         raise _StopError
-    yield Finding("TLS", "ok", "both sides use it" if speaks_tls else "not used by either side")
+    if tls:
+        yield from _certificates(host, port, credentials)
+    else:
+        yield Finding("TLS", "ok", "not used by either side")
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -110,23 +112,26 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _speaks_tls(host: str, port: int) -> bool:
-    """Tell whether whoever listens begins a TLS handshake; whom it trusts is not asked here."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
+def _certificates(host: str, port: int, credentials: Credentials) -> Iterator[Finding]:
+    """Tell whether both sides accept each other's certificates."""
     try:
-        with (
-            socket.create_connection((host, port), _REACH_S) as plain,
-            context.wrap_socket(plain, server_hostname=host),
-        ):
-            return True
-    except ssl.SSLError as error:
-        # An alert is an answer in TLS: for example, a certificate is demanded of us.
-        return "ALERT" in (error.reason or "")
-    except OSError:
-        return False
+        peer = shake_hands(host, port, credentials)
+    except HandshakeError as error:
+        yield Finding("TLS", "problem", str(error), error.remedy)
+        raise _StopError from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        yield Finding("TLS", "problem", f"the handshake breaks: {reason}", "see the server's log")
+        raise _StopError from None
+    if peer.days_left < _DAYS_TO_RENEW:
+        yield Finding(
+            "TLS",
+            "warning",
+            f"the server's certificate expires in {peer.days_left:.0f} days",
+            "replace its files: the server reads them anew, without a restart",
+        )
+        return
+    yield Finding("TLS", "ok", f"both sides use it; the server is {', '.join(peer.names)}")
 
 
 def _health(client: Client) -> Iterator[Finding]:
@@ -137,8 +142,7 @@ def _health(client: Client) -> Iterator[Finding]:
             "health",
             "problem",
             error.message,
-            "if TLS is in use, name the authority that signed the server with --tls-ca PEM; "
-            "otherwise something else listens there",
+            "something else may listen there, or a proxy that does not know gRPC",
         )
         raise _StopError from None
     except ClientError as error:

@@ -49,12 +49,14 @@ class Authority:
         path.write_bytes(self.pem)
         return path
 
-    def issue(self, name: str) -> Pair:
-        """A certificate for ``name`` and for 127.0.0.1."""
+    def issue(
+        self, name: str, *, address: str = "127.0.0.1", valid: datetime.timedelta = _DAY
+    ) -> Pair:
+        """A certificate for ``name`` and ``address``, ``valid`` from now on."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))]
         certificate = (
-            _builder(_name(name), self._name, key)
+            _builder(_name(name), self._name, key, valid)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -73,7 +75,10 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    valid: datetime.timedelta = _DAY,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -83,5 +88,5 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        .not_valid_after(now + valid)
     )

@@ -74,6 +74,7 @@ class ScriptedServer(
     metadata: list = field(default_factory=list)
     models: list = field(default_factory=list)
     stream: object = None
+    tls: grpc.ServerCredentials | None = None
     released: threading.Event = field(default_factory=threading.Event)
     called: threading.Event = field(default_factory=threading.Event)
 
@@ -91,7 +92,10 @@ class ScriptedServer(
         classify_pb2_grpc.add_ClassifyServiceServicer_to_server(self, self._server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        self.port = self._server.add_insecure_port(self.address)
+        if self.tls is not None:
+            self.port = self._server.add_secure_port(self.address, self.tls)
+        else:
+            self.port = self._server.add_insecure_port(self.address)
         self._server.start()
 
     def stop(self):

@@ -1,3 +1,5 @@
+import contextlib
+import datetime
 import json
 import socket
 import threading
@@ -6,6 +8,8 @@ import grpc
 import pytest
 
 from proto.classify.v1 import classify_pb2, model_pb2
+from tests.integration.certificates import Authority
+from tests.unit.client.conftest import ScriptedServer
 
 
 def findings(result):
@@ -130,3 +134,93 @@ def test_a_limit_that_is_too_low_for_photos(pets, cli):
     found = findings(cli("doctor", "--json", "--server", pets.address))
     assert found["message size"]["verdict"] == "warning"
     assert "larger than max" in found["message size"]["message"]
+
+
+OURS = Authority("ours")
+DAY = datetime.timedelta(days=1)
+
+
+@contextlib.contextmanager
+def tls_server(pair, client_authority=None):
+    credentials = grpc.ssl_server_credentials(
+        [(pair.key, pair.certificate)],
+        root_certificates=client_authority.pem if client_authority else None,
+        require_client_auth=client_authority is not None,
+    )
+    server = ScriptedServer(tls=credentials)
+    server.start()
+    server.set_serving()
+    yield server
+    server.stop()
+
+
+def tls_finding(cli, server, *flags):
+    found = findings(cli("doctor", "--json", "--timeout", "5", "--server", server.address, *flags))
+    return list(found)[-1], found["TLS"]
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory):
+    return OURS.write(tmp_path_factory.mktemp("ca"), "ours")
+
+
+def test_tls_that_holds(ca, cli):
+    with tls_server(OURS.issue("photos.example", valid=30 * DAY)) as server:
+        last, found = tls_finding(cli, server, "--tls-ca", ca)
+        assert (found["verdict"], last) == ("ok", "models")  # it goes on; there is no model here
+        assert "photos.example, 127.0.0.1" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "verdict", "message", "remedy"),
+    [
+        (OURS.issue("near", valid=3 * DAY), "warning", "expires in 3 days", "replace its files"),
+        (OURS.issue("late", valid=-DAY / 2), "problem", "has expired", "replace its files"),
+        (
+            OURS.issue("other.example", address="192.0.2.7"),
+            "problem",
+            "is for other.example, 192.0.2.7, not for 127.0.0.1",
+            "a name of its certificate",
+        ),
+        (
+            Authority("theirs").issue("photos.example"),
+            "problem",
+            "is not signed by",
+            "--tls-ca PEM",
+        ),
+    ],
+    ids=["expires soon", "expired", "another name", "another authority"],
+)
+def test_a_certificate_of_the_server_that_is_not_good(ca, cli, pair, verdict, message, remedy):
+    with tls_server(pair) as server:
+        last, found = tls_finding(cli, server, "--tls-ca", ca)
+    assert found["verdict"] == verdict
+    assert message in found["message"]
+    assert remedy in found["remedy"]
+    assert last == ("TLS" if verdict == "problem" else "models")
+
+
+def test_an_authority_that_nobody_named(cli):
+    with tls_server(OURS.issue("photos.example")) as server:
+        _, found = tls_finding(cli, server, "--tls")
+    assert "no authority that is trusted by default" in found["message"]
+    assert "--tls-ca" in found["remedy"]
+
+
+def test_a_server_that_wants_to_know_who_calls(ca, cli, tmp_path):
+    strange = Authority("strange")
+    with tls_server(OURS.issue("photos.example", valid=30 * DAY), OURS) as server:
+        _, nobody = tls_finding(cli, server, "--tls-ca", ca)
+        assert "without a certificate" in nobody["message"]
+        assert "--tls-cert" in nobody["remedy"]
+        certificate, key = strange.issue("stranger").write(tmp_path, "stranger")
+        flags = ("--tls-ca", ca, "--tls-cert", certificate, "--tls-key", key)
+        _, stranger = tls_finding(cli, server, *flags)
+        assert f"owner of {certificate}" in stranger["message"]
+        mine, my_key = OURS.issue("me").write(tmp_path, "me")
+        flags = ("--tls-ca", ca, "--tls-cert", mine, "--tls-key", my_key)
+        last, friend = tls_finding(cli, server, *flags)
+        assert (friend["verdict"], last) == ("ok", "models")
+        flags = ("--tls-ca", ca, "--tls-cert", mine, "--tls-key", key)
+        _, torn = tls_finding(cli, server, *flags)
+        assert "are no pair" in torn["message"]
