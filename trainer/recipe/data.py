@@ -16,6 +16,34 @@ class LabelSpec(Section):
     """As people read it, for example "Cat"."""
 
 
+_ANIMALS10 = {
+    "cane": "dog",
+    "cavallo": "horse",
+    "elefante": "elephant",
+    "farfalla": "butterfly",
+    "gallina": "chicken",
+    "gatto": "cat",
+    "mucca": "cow",
+    "pecora": "sheep",
+    "ragno": "spider",
+    "scoiattolo": "squirrel",
+}
+
+
+def known_labels(dataset: str | None) -> dict[str, LabelSpec]:
+    """What a public data set's class folders are called, where its own names are no answers.
+
+    Animals-10 names them in Italian; English folders are taken too.
+    """
+    if dataset != "animals10":
+        return {}
+    return {
+        folder: LabelSpec(id=name, display_name=name.capitalize())
+        for pair in _ANIMALS10.items()
+        for folder, name in ((pair[0], pair[1]), (pair[1], pair[1]))
+    }
+
+
 class DataSpec(Section):
     """``[data]``: which photos, relative to ``--data``, and how they are split."""
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from models.manifest import NAME_PATTERN, InputSpec
 from trainer.recipe.augment import AugmentSpec
-from trainer.recipe.data import DataSpec, LabelSpec
+from trainer.recipe.data import DataSpec, LabelSpec, known_labels
 from trainer.recipe.fit import FitSpec
 from trainer.recipe.network import NetworkSpec
 from trainer.recipe.section import Section, Share
@@ -40,13 +40,20 @@ class Recipe(Section):
     """Share of its answers that may be wrong: decides the artifact's abstain threshold."""
     labels: dict[str, LabelSpec] = Field(default_factory=dict)
     """What class folders are called; a folder that is not listed keeps its name, and
-    folders with the same id are one class."""
+    folders with the same id are one class. Without any, those known of ``data.dataset``."""
     background: BackgroundSpec | None = None
     data: DataSpec
     input: InputSpec
     network: NetworkSpec
     augment: AugmentSpec = AugmentSpec()
     fit: FitSpec
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        known = known_labels(self.data.dataset)
+        if known and not self.labels:
+            self.labels.update(known)  # the one moment in which a recipe may change
+        return self
 
     def with_fit(self, **changes: object) -> Self:
         """With other values under ``[fit]``, which are not validated."""

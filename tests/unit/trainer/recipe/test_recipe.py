@@ -1,4 +1,4 @@
-"""What must hold between keys."""
+"""What must hold between keys, and what one key says of another."""
 
 from pathlib import Path
 
@@ -25,3 +25,13 @@ def test_keys_that_contradict_each_other_are_refused(
     recipe_file = str(write_recipe(tmp_path / "tiny.toml"))
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe_file, ["fit.gradient_clip_value=0.1", override])
+
+
+def test_animals10_is_named_in_english_unless_the_recipe_names_it() -> None:
+    labels = load_recipe("animals10-resnet9").labels
+    assert len(labels) == 20  # Italian folders and English ones
+    assert len({spec.id for spec in labels.values()}) == 10
+    assert labels["farfalla"] == labels["butterfly"]
+    assert (labels["cane"].id, labels["cane"].display_name) == ("dog", "Dog")
+    own = load_recipe("animals10-resnet9", ['labels.cane={id="hound",display_name="Hound"}'])
+    assert list(own.labels) == ["cane"]
