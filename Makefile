@@ -8,7 +8,7 @@ SERVER_STAMP := $(VENV)/.installed-server
 AUDIT_STAMP := build/audit/.installed
 ALL_STAMP := $(VENV)/.installed-all
 
-.PHONY: demo web serve test lint check proto buf constraints docs client-wheel audit sbom fuzz clean
+.PHONY: demo web serve test lint check proto buf kserve-client constraints docs client-wheel audit sbom fuzz clean
 
 demo: $(SERVER_STAMP)
 	@$(BIN)/python examples/demo.py
@@ -39,6 +39,11 @@ docs: $(ALL_STAMP)
 # Style of the .proto files, and whether they break clients; needs npm.
 buf: $(ALL_STAMP)
 	$(BIN)/python -m proto.buf
+
+# KServe's own client library, for its tests, in an environment of its own: it needs pandas below 3.
+kserve-client:
+	$(PYTHON) -m venv build/kserve
+	build/kserve/bin/pip install --quiet kserve==0.21.0
 
 # Repin every dependency to its newest release that the project's bounds admit.
 constraints:
