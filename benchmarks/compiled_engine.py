@@ -96,12 +96,13 @@ def contenders(network: Network, dtype: torch.dtype, folder: Path) -> dict[str, 
 
 def _scripted(network: Network, dtype: torch.dtype) -> Contender:
     began = time.perf_counter()
-    module = network.scripted.eval()
+    module = torchscript.load(torchscript.save(network.scripted)).eval()
     module.body.to(dtype=dtype, memory_format=torch.channels_last)
     frozen = torchscript.freeze_both(module)
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = frozen(images.to(memory_format=torch.channels_last))
+        pixels = images.to(memory_format=torch.channels_last)
+        features, logits = frozen.features_and_logits(pixels)
         return features, logits
 
     return Contender(forward, time.perf_counter() - began, 0.0)

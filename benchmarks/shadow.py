@@ -1,6 +1,6 @@
 """What shadow traffic costs the requests: ``python -m benchmarks.shadow``.
 
-One server has two versions of a network. The same photos are classified by turns with no copies
+One server has two versions of ResNet-18. The same photos are classified by turns with no copies
 and with copies of a share of the requests going to the other version; what counts is the ratio of
 the two medians, and of the 99th percentiles, from parts that lie beside each other in time.
 """
@@ -19,10 +19,10 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import artifact
+from benchmarks.networks import resnet18
 from benchmarks.processes import ROOT, free_address, serving
 from client import AsyncClient
 from client.admin import AdminClient
-from trainer.networks import build
 
 PHOTOS = ROOT / "examples" / "photos"
 NAME = "tried"
@@ -68,8 +68,7 @@ def main() -> None:
     admin, metrics = free_address(), free_address()
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):
-            network = build(arguments.network, classes=37).eval()
-            artifact.publish(Path(folder), NAME, network, arguments.side, photos)
+            artifact.publish(Path(folder), NAME, resnet18(), arguments.side, photos)
         flags = ["--version-policy", "latest:2", "--log-request-share", "0"]
         flags += ["--admin-port", admin.rpartition(":")[2], *arguments.flags.split()]
         flags += ["--metrics-port", metrics.rpartition(":")[2]]
@@ -115,7 +114,6 @@ def _report(
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--percent", type=float, default=100.0)
-    parser.add_argument("--network", default="resnet18")
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--requests", type=int, default=200)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.errors import IntegrityError
 from models.inflation import check_inflation
@@ -62,34 +62,41 @@ def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.ji
     return frozen
 
 
-class _FeaturesAndLogits(nn.Module):
-    def __init__(self, module: torch.jit.ScriptModule) -> None:
-        super().__init__()
-        self.module = module
-
-    @torch.jit.export
-    def head(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.module.head(features)
-        return logits
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features: Tensor = self.module.features(images)
-        return features, self.head(features)
+_FEATURES_AND_LOGITS = """
+def features_and_logits(self, images: Tensor) -> Tuple[Tensor, Tensor]:
+    features = self.features(images)
+    return features, self.head(features)
+"""
 
 
 def freeze_both(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """Freeze an artifact's module so that one pass gives its features, too.
 
-    One graph holds the weights once; frozen with ``features`` kept, there would be two.
+    The method is defined in the module's own compilation unit, which goes with it. A module
+    scripted around it would live in Python's, which keeps every class for ever: some 200 KiB
+    for each version that was ever loaded.
 
     Args:
-        module: An artifact's module in eval mode.
+        module: An artifact's, loaded (one that was scripted shares its class with others) and in
+            eval mode; not to be used any more.
 
     Returns:
-        ``forward`` takes uint8 [b, 3, h, w] and gives (features [b, c, h', w'], logits
-        float32 [b, classes]); ``head`` takes the former and gives the latter.
+        ``features_and_logits`` takes uint8 [b, 3, h, w] and gives (features [b, c, h', w'],
+        logits float32 [b, classes]); ``head`` takes the former and gives the latter.
     """
-    return freeze(script(_FeaturesAndLogits(module).eval()), keep=["head"])
+    with _without_deprecation():
+        module.define(_FEATURES_AND_LOGITS)
+    _empty(module.graph)
+    return freeze(module, keep=["features_and_logits", "head"])
+
+
+def _empty(graph: torch.Graph) -> None:
+    """Have a method return what it is given: frozen, it would hold the weights once more."""
+    *_, given = graph.inputs()
+    graph.eraseOutput(0)
+    graph.registerOutput(given)
+    for node in reversed(list(graph.nodes())):
+        node.destroy()
 
 
 @contextmanager

@@ -141,7 +141,7 @@ class TorchScriptEngine:
     def _forward(self, module: torch.jit.ScriptModule, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             pixels = images.to(self._device, memory_format=torch.channels_last)
-            features, logits = module(pixels)
+            features, logits = module.features_and_logits(pixels)
             return features, logits
 
 

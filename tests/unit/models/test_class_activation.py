@@ -63,9 +63,9 @@ def test_maps_agree_with_captum(spec: NetworkSpec, layer: str) -> None:
 @pytest.mark.parametrize("method", CamMethod)
 def test_a_frozen_script_maps_alike(method: CamMethod) -> None:
     model, images = model_of(SMALL), pixels()
-    frozen = torchscript.freeze_both(torchscript.script(model))
+    frozen = torchscript.freeze_both(torchscript.load(torchscript.save(torchscript.script(model))))
     with torch.inference_mode():
-        features, logits = frozen(images)
+        features, logits = frozen.features_and_logits(images)
         torch.testing.assert_close(logits, model(images), atol=1e-4, rtol=1e-4)
         found = maps_of_features(frozen, features, LABELS, method)
     expected = class_activation_maps(model, images, LABELS, method)
