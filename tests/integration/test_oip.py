@@ -36,9 +36,30 @@ def test_tritons_image_classification_flow(server: Server) -> None:
     assert len(report["batch"]) == 3
     assert report["unknown"] == "StatusCode.NOT_FOUND"
     assert set(report["index"]) == {"READY"}
+    assert_documented(report["protocol"])
     (statistics,) = report["statistics"]
     assert statistics["version"] == VERSION
     assert int(statistics["inference_count"]) >= 8
+
+
+def rows(page: str) -> list[list[str]]:
+    """The rows of a page's tables."""
+    return [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+
+
+def assert_documented(protocol: dict[str, list[str]]) -> None:
+    """Every call, and every field of those that are served, has its place on the page."""
+    page = (ROOT / "docs" / "reference" / "oip.md").read_text(encoding="utf-8")
+    before, _, after = page.partition("## Every field of every message")
+    calls = {name for row in rows(before) for name in row[0].split(", ")}
+    groups = tuple(name.rstrip("*") for name in calls if name.endswith("*"))
+    assert [n for n in protocol.pop("") if n not in calls and not n.startswith(groups)] == []
+    told: dict[str, list[str]] = {}
+    for message, fields, *_ in rows(after)[1:]:
+        told.setdefault(message, []).extend(fields.split(", "))
+    assert {name: sorted(fields) for name, fields in told.items()} == {
+        name: sorted(fields) for name, fields in protocol.items() if fields
+    }
 
 
 @pytest.mark.skipif(

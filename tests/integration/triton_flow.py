@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tritonclient.grpc as triton
 from PIL import Image
+from tritonclient.grpc import service_pb2
 
 
 def main(address: str, photo: str) -> None:
@@ -52,6 +53,7 @@ def main(address: str, photo: str) -> None:
         "top_scores": everything.as_numpy("top_scores").tolist(),
         "version": everything.get_response().model_version,
         "statistics": client.get_inference_statistics("cats-vs-dogs", as_json=True)["model_stats"],
+        "protocol": protocol(),
         "index": [model.state for model in client.get_model_repository_index().models],
     }
     try:
@@ -61,6 +63,28 @@ def main(address: str, photo: str) -> None:
     sys.stdout.write(
         json.dumps(report, default=lambda each: each.decode() if isinstance(each, bytes) else each)
     )
+
+
+UNSERVED = ("SharedMemory", "StreamInfer", "TraceSetting", "LogSettings", "ModelConfig")
+
+
+def protocol() -> dict[str, list[str]]:
+    """Triton's calls under ""; and the fields of each message of those that are served."""
+    methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    found = {"": [method.name for method in methods]}
+    served = [m for m in methods if not any(name in m.name for name in UNSERVED)]
+    waiting = [message for m in served for message in (m.input_type, m.output_type)]
+    while waiting:
+        message = waiting.pop()
+        if message.name in found:
+            continue
+        inner = [field.message_type for field in message.fields if field.message_type]
+        if message.GetOptions().map_entry:
+            waiting.extend(inner)
+            continue
+        found[message.name] = [field.name for field in message.fields]
+        waiting.extend(inner)
+    return found
 
 
 if __name__ == "__main__":
