@@ -134,7 +134,7 @@ class Shadows:
             source: The image.
             quality: How often it was looked at: scores of several looks are not
                 comparable, nor are those of an image that was shrunk.
-            answer: What was answered.
+            answer: What was answered; not copied where the image was shrunk for lack of time.
         """
         to = self._catalog.shadow_of(servable.manifest.name, servable.manifest.version)
         if to is None or quality is not Quality.ONCE or answer.shrunk_to:
