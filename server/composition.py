@@ -18,6 +18,7 @@ from server.pipeline.compile_cache import CompileCache, default_cache_folder
 from server.pipeline.cores import allot, usable_cores
 from server.pipeline.decode import DecodePool
 from server.pipeline.lanes import Lanes
+from server.pipeline.nvjpeg import JpegBatches
 from server.pipeline.probe import batches_per_s, choose_lanes, known_rates
 from server.pipeline.tuning import TuningStore
 from server.provision import Provision, provision
@@ -136,7 +137,9 @@ def _pipeline(settings: Settings, tuning: TuningStore | None) -> tuple[DecodePoo
         tuning=tuning,
         brownout_sides=settings.brownout_sides,
     )
-    return DecodePool(allotment.decoders, settings.queue_limit, image_limits(settings)), options
+    limits = image_limits(settings)
+    jpegs = JpegBatches(limits) if settings.gpu_decode and name == "cuda" else None
+    return DecodePool(allotment.decoders, settings.queue_limit, limits, jpegs), options
 
 
 def image_limits(settings: Settings) -> ImageLimits:

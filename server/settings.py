@@ -249,6 +249,11 @@ class Settings(BaseSettings):
     decode_workers: int = Field(
         default=0, ge=0, le=256, description="images decoded at the same time; 0: one per core"
     )
+    gpu_decode: bool = Field(
+        default=False,
+        description="decode JPEG files on the GPU, whole batches at a time, where that gives the"
+        " same pixels but for rounding; for one process: fronts decode on their cores",
+    )
     fronts: int = Field(
         default=1,
         ge=1,

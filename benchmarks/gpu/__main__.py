@@ -84,15 +84,14 @@ def _engines(
 
 def _served(
     repository: Path, photos: Path, options: argparse.Namespace
-) -> dict[int, dict[str, Served]]:
+) -> dict[str, dict[str, Served]]:
     load = Load(photos, SIDE, options.processes, options.in_flight, options.seconds)
     size = max(options.sizes)
     flags = ["--device", "cuda", "--precision", "bf16", "--max-batch-size", str(size)]
     flags += ["--log-request-share", "0"]
-    return {
-        fronts: measure(repository, [*flags, "--fronts", str(fronts)], load)
-        for fronts in options.fronts
-    }
+    servers = {f"{fronts}": ["--fronts", str(fronts)] for fronts in options.fronts}
+    servers["1, nvJPEG"] = ["--gpu-decode"]
+    return {name: measure(repository, [*flags, *more], load) for name, more in servers.items()}
 
 
 def _machine() -> str:

@@ -14,13 +14,13 @@ class Results:
         machine: GPU, cores and versions.
         alone: By batch size and engine, images a second from the device's memory; or why none.
         from_the_host: By batch size, images a second of the serving engine from the host's memory.
-        served: By number of fronts and by how they were asked.
+        served: By the server's fronts and by how they were asked.
     """
 
     machine: str
     alone: dict[int, dict[str, Rate | str]]
     from_the_host: dict[int, float]
-    served: dict[int, dict[str, Served]]
+    served: dict[str, dict[str, Served]]
 
 
 def tables(results: Results) -> list[str]:
@@ -48,7 +48,7 @@ def _served(results: Results) -> list[str]:
             steps = [f"{value:.0f}" for value in one.steps.values()]
             lines.append(
                 _row(
-                    f"{fronts}",
+                    fronts,
                     way,
                     f"{one.per_s:.0f}",
                     f"{one.per_s / best:.2f}",

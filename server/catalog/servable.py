@@ -125,6 +125,7 @@ class Servable:
             options.tuning,
             options.brownout_sides,
         )
+        await decoder.try_batches(artifact.golden().inputs, artifact.manifest.input)
         return cls(artifact, engine, decoder, options, metrics)
 
     def take_over(self, engine: CompiledEngine, gains: Mapping[int, float]) -> None:

@@ -1,7 +1,9 @@
 """Decode images in a bounded pool of threads."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, TypeVar
@@ -19,10 +21,13 @@ from server.errors import (
     ModelChangedError,
     QueueFullError,
 )
+from server.pipeline.batcher import Batcher
+from server.pipeline.nvjpeg import JpegBatches, JpegFile
 from server.pipeline.workers import Workers
 
 Result = TypeVar("Result")
 
+_JPEGS_IN_A_BATCH = 64
 _LEARNING_RATE = 0.05  # of the newest photo in the mean time of decoding
 
 
@@ -125,6 +130,15 @@ class MeasuredImage:
         self.is_decoded = isinstance(source, PreparedPixels)
         self.statistics: ImageStatistics | None = None
 
+    @property
+    def encoded(self) -> bytes | None:
+        """The file, where there is one."""
+        return self._source.data if isinstance(self._source, EncodedImage) else None
+
+    def measure(self, image: Tensor) -> None:
+        """Keep the statistics of what it was decoded to elsewhere, uint8 [3, h, w]."""
+        self.statistics = image_statistics(image)
+
     def prepare(self, spec: InputSpec, limits: ImageLimits) -> Tensor:
         """Decode and resize to uint8 [3, spec.height, spec.width], and measure that."""
         image = self._source.prepare(spec, limits)
@@ -145,9 +159,23 @@ class DecodePool:
         workers: Images decoded at the same time.
         queue_limit: Images that may wait beside them.
         limits: What an image may cost.
+        jpegs: Decodes JPEG files in batches, once it has shown for an input that it agrees; None:
+            the workers do.
     """
 
-    def __init__(self, workers: int, queue_limit: int, limits: ImageLimits) -> None:
+    def __init__(
+        self,
+        workers: int,
+        queue_limit: int,
+        limits: ImageLimits,
+        jpegs: JpegBatches | None = None,
+    ) -> None:
+        self._jpegs = jpegs
+        self._agreed: set[InputSpec] = set()
+        self._jpeg_thread = ThreadPoolExecutor(1, "nvjpeg")  # started when it is first used
+        self._batches: Batcher[JpegFile, Tensor] = Batcher(
+            self._decode_batch, max_batch_size=_JPEGS_IN_A_BATCH, queue_limit=queue_limit
+        )
         self._limits = limits
         self._workers = workers
         self._mean_s = 0.0
@@ -199,6 +227,8 @@ class DecodePool:
             raise QueueFullError(f"{self._pending} images wait for a decoder already")
         self._pending += 1
         try:
+            if isinstance(source, MeasuredImage) and self._goes_in_batches(source, spec):
+                return await self._in_a_batch(source, spec, deadline)
             return await self.run(lambda: self._prepare(source, spec, deadline))
         except ImageError as error:
             raise InvalidRequestError(source.field, str(error)) from error
@@ -217,6 +247,42 @@ class DecodePool:
         """Run any short job of pixels, such as colouring a photo, beside the decoding."""
         return await self._threads.run(job)
 
+    async def try_batches(self, images: Tensor, spec: InputSpec) -> None:
+        """Decode files of an input in batches from now on, if that gives the same pixels.
+
+        Args:
+            images: uint8 [n, 3, h, w], natural ones to try it on.
+            spec: The input.
+        """
+        if self._jpegs is not None and spec not in self._agreed:
+            loop = asyncio.get_running_loop()
+            agrees = loop.run_in_executor(self._jpeg_thread, self._jpegs.agrees, images, spec)
+            if await agrees:
+                self._agreed.add(spec)
+
+    def _goes_in_batches(self, source: MeasuredImage, spec: InputSpec) -> bool:
+        if self._jpegs is None or spec not in self._agreed or source.encoded is None:
+            return False
+        return self._jpegs.takes(source.encoded)
+
+    async def _in_a_batch(self, source: MeasuredImage, spec: InputSpec, deadline: float) -> Tensor:
+        answer = await self._batches.submit(
+            JpegFile(source.encoded or b"", spec), deadline=deadline
+        )
+        source.measure(answer.result)
+        self._learn(answer.run_s / answer.batch_size)
+        return answer.result
+
+    async def _decode_batch(self, files: Sequence[JpegFile]) -> Sequence[Tensor | Exception]:
+        if self._jpegs is None:
+            raise RuntimeError("nothing decodes batches")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._jpeg_thread, self._jpegs.decode, files)
+
+    def _learn(self, seconds: float) -> None:
+        # A lost update between threads is one photo less in a mean.
+        self._mean_s += (_LEARNING_RATE if self._mean_s else 1.0) * (seconds - self._mean_s)
+
     def _prepare(
         self, source: ImageSource | MeasuredImage, spec: InputSpec, deadline: float
     ) -> Tensor:
@@ -224,11 +290,10 @@ class DecodePool:
         if began >= deadline:
             raise DeadlineExpiredError("the deadline passed before a decoder was free")
         image = source.prepare(spec, self._limits)
-        seconds = time.monotonic() - began
-        # A lost update between threads is one photo less in a mean.
-        self._mean_s += (_LEARNING_RATE if self._mean_s else 1.0) * (seconds - self._mean_s)
+        self._learn(time.monotonic() - began)
         return image
 
     def close(self) -> None:
         """Let running decodes finish and end the threads."""
+        self._jpeg_thread.shutdown()
         self._threads.close()

@@ -53,7 +53,7 @@ def test_tables_have_a_row_for_each_size_and_way() -> None:
         "a machine",
         {1: {"eager": Rate(10.0, 9.0, 11.0), "AOTInductor": "no compiler"}},
         {1: 20.0},
-        {2: {"raw tensors": Served(18.0, 0.5, steps), "unary JPEG": Served(5.0, None, {})}},
+        {"2": {"raw tensors": Served(18.0, 0.5, steps), "unary JPEG": Served(5.0, None, {})}},
     )
     lines = tables(results)
     assert "| 1 | 10 | failed | 20 |" in lines
