@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import GoldenMismatchError, IntegrityError
@@ -103,7 +103,6 @@ def test_a_bomb_is_not_inflated(monkeypatch):
 SAVED = save_golden(SAMPLES)
 
 
-@settings(deadline=None)
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, len(SAVED) - 1), st.binary(max_size=2)), min_size=1, max_size=4

@@ -4,7 +4,7 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models import preprocess
@@ -196,7 +196,6 @@ STARTS = [
 ]
 
 
-@settings(deadline=None)
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=300))
 def test_random_bytes_are_read_or_refused(start, rest):
     try:

@@ -596,7 +596,7 @@ def decode_or_refuse(data, short_side):
 
 @pytest.mark.parametrize("short_side", [None, SHORT_SIDE])
 @pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS.keys())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(draw=st.data())
 def test_damaged_images_decode_or_are_refused(seed, short_side, draw):
     data = draw.draw(damaged(seed()))

@@ -136,7 +136,7 @@ def test_a_bomb_is_refused_before_torch_opens_it(monkeypatch):
         torchscript.load(zipped("model/data/0", bytes(64 * 2**20)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(draw=st.data())
 def test_a_damaged_archive_loads_or_is_refused(archive, draw):
     data = bytearray(archive)

@@ -10,6 +10,7 @@ from server.access.quotas import Limits, Quotas
 from server.rpc.answers import CatalogAnswers
 from server.rpc.calls import Caller
 from server.rpc.feedback import AnswerMemory
+from server.rpc.response_cache import ResponseCache
 from server.telemetry.request_log import RequestLog
 from tests.artifacts import publish_tiny_artifact
 from tests.unit.server.catalog.conftest import World
@@ -21,8 +22,9 @@ async def test_what_is_refused_is_counted_and_the_rest_is_not(world: World) -> N
     publish_tiny_artifact(world.root)
     await world.follower.look()
     memory, log = AnswerMemory(world.metrics, None, 10), RequestLog(0.0, 0.0)
+    cache = ResponseCache(0, world.metrics)
     answers = CatalogAnswers(
-        world.catalog, world.metrics, log, None, 30.0, memory, world.shadows, None
+        world.catalog, world.metrics, log, None, 30.0, memory, world.shadows, None, cache
     )
     quota = Quotas(Limits(), time.monotonic).of("somebody", Limits())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import DeadlineExpiredError, DrainingError, EngineError, QueueFullError
@@ -41,7 +41,6 @@ async def test_without_a_delay_a_free_lane_starts_at_once() -> None:
     assert simulated_loop().time() == 0
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 100), st.integers(1, 4))
 @simulated
 async def test_a_free_lane_waits_for_company_no_longer_than_the_delay(

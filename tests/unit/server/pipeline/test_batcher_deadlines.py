@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import DeadlineExpiredError, QueueFullError
@@ -46,7 +46,7 @@ arrivals = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=300)
+@settings(max_examples=300)
 @given(arrivals, st.integers(1, 8), st.integers(1, 3), st.sampled_from([0, 0, 10, 60]))
 def test_who_is_admitted_is_answered_in_time_and_who_is_not_could_not_be(
     people: list[tuple[int, int | None]], max_batch_size: int, lanes: int, max_delay: int

@@ -7,7 +7,7 @@ from enum import Enum
 from itertools import pairwise
 from math import inf
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import DeadlineExpiredError, DrainingError, QueueFullError
@@ -294,7 +294,7 @@ rules = st.builds(
 crowds = st.integers(0, 40).flatmap(lambda n: st.lists(callers, min_size=n, max_size=n))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=500)
+@settings(max_examples=500)
 @given(crowds, rules)
 def test_any_schedule(people: list[Caller], rules: Rules) -> None:
     world = World(rules, people)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import DeadlineExpiredError, QueueFullError
@@ -97,7 +97,7 @@ crowds = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+@settings(max_examples=200)
 @given(crowds, st.integers(1, 8), st.integers(1, 3), st.integers(1, 2))
 def test_who_is_admitted_is_answered_in_time_and_told_how(
     people: People, most: int, lanes: int, steps: int
@@ -114,7 +114,7 @@ def test_who_is_admitted_is_answered_in_time_and_told_how(
         assert patience is None or tried or at <= sum(people[number]) * TICK + 1e-9  # type: ignore[arg-type]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+@settings(max_examples=200)
 @given(crowds, st.integers(1, 8), st.integers(1, 3))
 def test_nothing_shrinks_where_all_would_be_answered_in_time_without(
     people: People, most: int, lanes: int

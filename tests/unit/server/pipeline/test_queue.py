@@ -3,7 +3,7 @@
 from math import inf
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -22,8 +22,6 @@ delays = st.sampled_from([0.0, 0.5, 2.0])
 sizes = st.integers(1, 6)
 priorities = st.integers(0, 3)
 patience = st.one_of(st.just(inf), instants)
-
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def turn(ticket: Ticket[int]) -> tuple[int, float, int]:
@@ -117,10 +115,9 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
 
 TestQueueAgainstModel = QueueAgainstModel.TestCase
-TestQueueAgainstModel.settings = settings(calm, max_examples=150, stateful_step_count=40)
+TestQueueAgainstModel.settings = settings(max_examples=150, stateful_step_count=40)
 
 
-@calm
 @given(sizes, delays, st.lists(st.tuples(instants, priorities, patience), max_size=30), instants)
 def test_draining_takes_everyone_alive_once_urgent_first_and_in_order(
     size: int, delay: float, items: list[tuple[float, int, float]], wait: float
