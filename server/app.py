@@ -20,6 +20,7 @@ from server.fronts.forward import forwarding
 from server.fronts.port import FrontPort
 from server.instruments import start_metrics
 from server.listener import Listener, StartError
+from server.probes import probing
 from server.provision import Provision, TellServing
 from server.settings import Settings
 from server.tasks import beside, unless
@@ -75,6 +76,7 @@ async def running(
         metrics.watch_ready(lambda: catalog.is_ready() and not listener.draining)
         addresses = Addresses(listener.address, start_metrics(settings, metrics, stack))
         await listener.start()
+        await stack.enter_async_context(probing(settings, listener.health))
         stack.push_async_callback(listener.drain, catalog.drain)
         log.info("listening", extra={"fields": asdict(addresses)})
         stop_on_signals(stop, stack)

@@ -16,6 +16,7 @@ from server.fronts.slots import Slots
 from server.listener import Listener
 from server.pipeline.cores import usable_cores
 from server.pipeline.decode import DecodePool
+from server.probes import probing
 from server.rpc import feedback, models, oip
 from server.settings import Settings
 from server.tasks import beside, unless
@@ -61,6 +62,7 @@ async def running_front(
         others = ForwardHandler(link, (models.SERVICE, feedback.SERVICE, oip.SERVICE))
         listener = Listener(settings, answers, others, port=port, reuse_port=True)
         await listener.start()
+        await stack.enter_async_context(probing(settings, listener.health, reuse_port=True))
         await stack.enter_async_context(beside(link.run()))
         stack.push_async_callback(listener.drain, answers.drain)
         stop_on_signals(stop, stack)

@@ -149,6 +149,13 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address for gRPC")
     port: int = Field(default=50051, ge=0, le=65535, description="port for gRPC; 0: a free one")
+    probe_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="port for health alone, without TLS, on the address for gRPC: for probes that"
+        " speak none; not given: none",
+    )
     admin_host: str = Field(default="127.0.0.1", description="address for administration")
     admin_port: int | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -24,6 +25,7 @@ from client import (
     ResourceExhaustedError,
     ServerUnavailableError,
     UnauthenticatedError,
+    UnimplementedError,
 )
 from tests.artifacts import publish_tiny_artifact
 from tests.integration.certificates import Authority
@@ -72,6 +74,7 @@ class Walled:
 
     def __init__(self, folder: Path, repository: Path) -> None:
         self.folder = folder
+        self.probe = ""
         self.authority = Authority("first")
         self.ca = self.authority.write(folder, "ca")
         self.certificate, self.key = self.authority.issue("server").write(folder, "server")
@@ -93,8 +96,28 @@ def shared(
     tmp_path_factory: pytest.TempPathFactory, repository: Path
 ) -> Iterator[tuple[Walled, Server]]:
     walled = Walled(tmp_path_factory.mktemp("walled"), repository)
-    with run_server(*map(str, walled.flags)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        walled.probe = f"127.0.0.1:{free.getsockname()[1]}"
+    port = walled.probe.rpartition(":")[2]
+    with run_server(*map(str, walled.flags), "--probe-port", port) as server:
         yield walled, server
+
+
+def test_probes_need_neither_tls_nor_token_and_reach_health_alone(shared, photo: bytes) -> None:
+    walled, server = shared
+    check = health_pb2.HealthCheckRequest()
+    with grpc.insecure_channel(walled.probe) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(check, timeout=30).status == health_pb2.HealthCheckResponse.SERVING
+        alive = health.Check(health_pb2.HealthCheckRequest(service="liveness"), timeout=30)
+        assert alive.status == health_pb2.HealthCheckResponse.SERVING
+    with Client(walled.probe) as client, pytest.raises(UnimplementedError):
+        client.classify(photo)
+    with (
+        grpc.insecure_channel(server.grpc) as channel,
+        pytest.raises(grpc.RpcError),
+    ):
+        health_pb2_grpc.HealthStub(channel).Check(check, timeout=5)
 
 
 def test_a_client_with_the_authority_and_a_token_is_served(shared, photo: bytes) -> None:

@@ -16,7 +16,7 @@ from server.settings import Settings, load_settings
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "k8s"
 OVERLAYS = ("cpu", "gpu", "dev")
-COMPONENTS = {"keda": "cpu", "models-oci": "cpu", "models-s3": "cpu", "mig": "gpu"}
+COMPONENTS = {"keda": "cpu", "models-oci": "cpu", "models-s3": "cpu", "mig": "gpu", "tls": "cpu"}
 KUBERNETES = "1.33"
 # Their schemas belong to the operators that bring them.
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
@@ -208,12 +208,38 @@ def test_components_fit_their_overlay(name: str, tmp_path: Path) -> None:
     if name == "keda":
         assert "ScaledObject" in kinds
         assert "HorizontalPodAutoscaler" not in kinds  # two would fight
+    elif name == "tls":
+        assert "PersistentVolumeClaim" in kinds
     elif name == "mig":
         assert "nvidia.com/gpu" not in limits
         assert limits["nvidia.com/mig-1g.18gb"] == "1"
     else:
         assert "PersistentVolumeClaim" not in kinds
         assert volume.keys() == {"name", "image" if name == "models-oci" else "emptyDir"}
+
+
+@needs_kubectl
+def test_with_tls_the_probes_ask_a_port_that_needs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = with_component(tmp_path, "tls")
+    server = server_of(found)
+    for variable in server["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    settings = settings_of(found, tmp_path)
+    assert not settings.insecure  # so that it would not start without its certificate
+    mounts = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod_of(found)["spec"]["volumes"]}
+    for file, key in ((settings.tls_certificate, "tls.crt"), (settings.tls_key, "tls.key")):
+        assert file.name == key  # the keys of a Secret of type kubernetes.io/tls
+        assert "secret" in volumes[mounts[str(file.parent)]]
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert ports["probe"] == settings.probe_port != settings.port
+    plain = server_of(overlay("cpu"))
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["grpc"]["port"] == settings.probe_port
+        asked = {**plain[probe], "grpc": {**plain[probe]["grpc"], "port": settings.probe_port}}
+        assert server[probe] == asked  # all else as without TLS
 
 
 @needs_kubectl
