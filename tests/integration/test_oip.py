@@ -14,7 +14,15 @@ from proto.inference import inference_pb2, inference_pb2_grpc
 from tests.gateway import run_gateway
 from tests.integration.conftest import PHOTOS, ROOT, VERSION, Server, in_both_modes
 
-pytest_generate_tests = in_both_modes
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In both modes, but what is about the gateway: it is a caller as others are."""
+    if metafunc.function is test_the_same_over_http:
+        metafunc.parametrize("server", ["1"], ids=["one process"], indirect=True, scope="module")
+    else:
+        in_both_modes(metafunc)
+
+
 # It wants other versions of much that is here: an environment of its own, pip install kserve.
 KSERVE = "MENAGERIE_KSERVE_PYTHON"
 Tensor = inference_pb2.ModelInferRequest.InferInputTensor
