@@ -17,7 +17,7 @@ import torch
 from models.artifact import Artifact
 from models.manifest import CHANNELS
 from server.errors import EngineMemoryError
-from server.pipeline.brownout import Shrunk, ShrunkEngine, admits
+from server.pipeline.brownout import Shrunk
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.cores import Allotment
 from server.pipeline.cuda import CudaEngine, first_engine
@@ -25,10 +25,11 @@ from server.pipeline.engine import Engine, Scores, Work
 from server.pipeline.machine import machine_facts
 from server.pipeline.memory_pressure import MemoryPressure
 from server.pipeline.race import speedups
+from server.pipeline.shrinking import Shrinking
 from server.pipeline.threads import compute_threads
 from server.pipeline.torchscript import Precision, TorchScriptEngine
 from server.pipeline.tuning import Facts, TuningStore
-from server.pipeline.warm_up import Seconds, Tuning, Warmable, warmed
+from server.pipeline.warm_up import Seconds, Tuning, warmed
 
 EngineName = Literal["torchscript", "cuda_graphs", "compiled"]
 
@@ -109,24 +110,14 @@ class LaneEngine:
             )
             facts = _facts(artifact, device, scripted.dtype, max_batch_size, allotment)
             on_lanes = partial(_on_lanes, loop, threads, allotment.lanes)
-
-            async def warm(engine: Warmable, side: int) -> Tuning:
-                known = {**facts, "side": side}
-                lanes = allotment.lanes
-                return await warmed(engine, max_batch_size, lanes, on_lanes, store, known)
-
-            whole = artifact.manifest.input.height
-            tuning = await warm(started, whole)
-            smaller: list[Shrunk] = []
-            for side in sorted({side for side in sides if side < whole}, reverse=True):
-                engine = ShrunkEngine(scripted, side)
-                golden = artifact.golden()
-                if await loop.run_in_executor(threads, admits, engine, golden, side):
-                    smaller.append(Shrunk(side, engine, (await warm(engine, side)).cost))
+            lanes = allotment.lanes
+            tuning = await warmed(started, max_batch_size, lanes, on_lanes, store, facts)
+            smaller = await Shrinking(
+                artifact, scripted, started, tuning.cost, max_batch_size, threads, store, facts
+            ).allowed(sides)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-        lanes = allotment.lanes
         return cls(artifact, scripted, started, tuning, threads, lanes, max_batch_size, smaller)
 
     async def run_batch(self, batch: Sequence[Work]) -> Sequence[Scores | Exception]:
