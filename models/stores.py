@@ -47,7 +47,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = without_credentials(url)
         with self._speaking():
-            self._store = _opened(url)
+            self._store = opened(url)
         self._lists = urlsplit(url).scheme not in ("http", "https")
 
     def listing(self) -> Listing:
@@ -123,12 +123,21 @@ class Store:
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            # Its first line; what follows is for obstore's own developers.
-            reason = str(error).partition("\n")[0][:_MAX_REASON]
-            raise StoreError(f"{self.url} cannot be read: {reason}") from None
+            raise StoreError(f"{self.url} cannot be read: {reason_of(error)}") from None
 
 
-def _opened(url: str) -> "ObjectStore":
+def reason_of(error: Exception) -> str:
+    """What obstore says: its first line; what follows is for its own developers."""
+    return str(error).partition("\n")[0][:_MAX_REASON]
+
+
+def opened(url: str) -> "ObjectStore":
+    """A connection to a store, with what the environment holds to authenticate with.
+
+    Raises:
+        ValueError: There is no such kind of store, or nothing to authenticate with.
+        BaseError: Likewise, in obstore's words.
+    """
     authorization = basic_authorization(url)
     client: ClientConfig = {
         "allow_http": True,  # of an http:// address or endpoint, which the operator gave

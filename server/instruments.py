@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client import start_http_server as start_metrics_server
 
+from models.errors import StoreError
 from server.catalog.catalog import Catalog
 from server.catalog.entry import State
 from server.catalog.options import EngineOptions
@@ -98,14 +99,15 @@ def start_capture(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     """What keeps answered photos until the stack ends, where the operator wants it.
 
     Raises:
-        StartError: The folder cannot be made or written.
+        StartError: The folder cannot be made or written, the store cannot be listed, or an extra
+            is missing.
     """
     if settings.capture is None:
         return None
     policy = CapturePolicy(
         settings.capture, settings.capture_per_minute, settings.capture_budget_mib * 2**20
     )
-    with _naming("capture", policy.folder):
+    with _naming("capture", policy.place):
         capture = Capture(policy, lambda outcome: metrics.captured.labels(outcome).inc())
     stack.push_async_callback(asyncio.to_thread, capture.close)
     return capture
@@ -129,9 +131,13 @@ def start_recorder(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
 
 
 @contextmanager
-def _naming(setting: str, folder: Path) -> Iterator[None]:
-    """Name the setting whose folder is no good."""
+def _naming(setting: str, place: Path | str) -> Iterator[None]:
+    """Name the setting whose place is no good."""
     try:
         yield
     except OSError as error:
-        raise StartError(f"{setting}: {folder}: {error.strerror}") from error
+        raise StartError(f"{setting}: {place}: {error.strerror}") from error
+    except StoreError as error:
+        raise StartError(f"{setting}: {error}") from error
+    except ImportError as error:
+        raise StartError(f"{setting}: stores need the extra 'stores'") from error

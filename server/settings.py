@@ -316,9 +316,10 @@ class Settings(BaseSettings):
         description="silence of a connection after which the server asks whether the client is"
         " still there, in seconds",
     )
-    capture: Path | None = Field(
+    capture: Path | StoreUrl | None = Field(
         default=None,
-        description="folder for photos to learn from, of senders who allow it; none: none is kept",
+        description="where to keep photos to learn from, of senders who allow it: a folder, or the"
+        " URL of a store (s3, gs, file); none: none is kept",
     )
     capture_per_minute: float = Field(
         default=60.0, gt=0, description="most uncertain and novel photos kept in a minute"
@@ -389,18 +390,20 @@ class Settings(BaseSettings):
         default=False, description="serve metrics under Triton's names too (nv_inference_*)"
     )
 
-    @field_validator("repository", mode="before")
+    @field_validator("repository", "capture", mode="before")
     @classmethod
-    def _no_other_url(cls, repository: object) -> object:
-        is_url = isinstance(repository, str) and "://" in repository
-        if is_url and not re.search(URL_PATTERN, str(repository)):
+    def _no_other_url(cls, place: object) -> object:
+        is_url = isinstance(place, str) and "://" in place
+        if is_url and not re.search(URL_PATTERN, str(place)):
             kinds = "s3://, gs://, https://, http:// or file://, without ? and #"
             raise ValueError(f"must be a folder or the URL of a store: {kinds}")
-        return repository
+        return place
 
-    @field_serializer("repository")
-    def _without_credentials(self, repository: Path | str) -> str:
-        return without_credentials(repository) if isinstance(repository, str) else str(repository)
+    @field_serializer("repository", "capture")
+    def _without_credentials(self, place: Path | str | None) -> str | None:
+        if isinstance(place, str):
+            return without_credentials(place)
+        return None if place is None else str(place)
 
     @classmethod
     def settings_customise_sources(

@@ -1,6 +1,6 @@
-"""Photos worth learning from, kept on disk by a thread of their own.
+"""Photos worth learning from, kept by a thread of their own, on disk or in an object store.
 
-Off unless the operator names a folder, and of each photo unless its sender allows it. What the
+Off unless the operator names a place, and of each photo unless its sender allows it. What the
 thread has no time for is dropped and counted; answering never waits.
 """
 
@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from models.errors import StoreError
 from server.pipeline.offload import Offload
+from server.pipeline.shelves import shelf_at
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +28,12 @@ class CapturePolicy:
     """What may be kept.
 
     Attributes:
-        folder: Where; made if it is missing.
+        place: Where: a folder, which is made if it is missing, or the URL of a store.
         per_minute: Most photos a minute; corrected ones are not counted.
-        budget_bytes: Most bytes of photos in the folder.
+        budget_bytes: Most bytes there, of what lay there at the start and what was kept since.
     """
 
-    folder: Path
+    place: Path | str
     per_minute: float
     budget_bytes: int
 
@@ -76,6 +78,8 @@ class Capture:
 
     Raises:
         OSError: The folder cannot be made or listed.
+        StoreError: The store cannot be listed.
+        ImportError: A store needs the extra "stores", which is not installed.
     """
 
     def __init__(
@@ -88,8 +92,9 @@ class Capture:
         self._on_outcome = on_outcome
         self._clock = clock
         self._allowance, self._refilled = float(_BURST), clock()
-        policy.folder.mkdir(parents=True, exist_ok=True)
-        self._used_bytes = sum(path.stat().st_size for path in policy.folder.iterdir())
+        self._shelf = shelf_at(policy.place)
+        sizes = self._shelf.sizes()
+        self._names, self._used_bytes = set(sizes), sum(sizes.values())
         self._writer: Offload[Captured] = Offload("capture", self._keep, _WAITING)
 
     def offer(self, photo: Captured) -> bool:
@@ -118,26 +123,20 @@ class Capture:
     def _keep(self, photo: Captured) -> None:
         try:
             self._on_outcome("kept" if self._write(photo) else "budget")
-        except OSError:
+        except (OSError, StoreError):
             log.exception("a photo could not be kept")
             self._on_outcome("failed")
 
     def _write(self, photo: Captured) -> bool:
         name = hashlib.sha256(photo.image).hexdigest()
         suffix = next((end for start, end in _SUFFIXES if photo.image.startswith(start)), ".bin")
-        path = self._policy.folder / (name + suffix)
-        if not path.exists():
+        file = name + suffix
+        if file not in self._names:
             if self._used_bytes + len(photo.image) > self._policy.budget_bytes:
                 return False
-            _replace(path, photo.image)
+            self._shelf.put(file, photo.image)
+            self._names.add(file)
             self._used_bytes += len(photo.image)
         facts = {key: value for key, value in asdict(photo).items() if key != "image"}
-        _replace(path.with_suffix(".json"), json.dumps({**facts, "file": path.name}).encode())
+        self._shelf.put(name + ".json", json.dumps({**facts, "file": file}).encode())
         return True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside and rename: a reader never sees half."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from server.pipeline import capture as module
+from models.errors import StoreError
+from models.stores import Store
+from server.pipeline import shelves
+from server.pipeline.bucket import Bucket
 from server.pipeline.capture import Capture, Captured, CapturePolicy
+from tests.stores import bucket
 
 
 def photo(number: int, **changes: object) -> Captured:
@@ -62,11 +66,11 @@ def test_a_slow_disk_loses_photos_and_never_waits(
 ) -> None:
     writing, go_on = threading.Event(), threading.Event()
 
-    def stuck(_path: Path, _content: bytes) -> None:
+    def stuck(_folder: shelves.Folder, _name: str, _content: bytes) -> None:
         writing.set()
         go_on.wait(30)
 
-    monkeypatch.setattr(module, "_replace", stuck)
+    monkeypatch.setattr(shelves.Folder, "put", stuck)
     outcomes: list[str] = []
     capture = Capture(CapturePolicy(tmp_path, 10**9, 10**9), outcomes.append)
     capture.offer(photo(0, true_label="dog"))
@@ -81,17 +85,49 @@ def test_a_slow_disk_loses_photos_and_never_waits(
 def test_a_full_disk_is_counted_and_the_next_photo_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failures = module._replace, iter([True])
+    real, failures = shelves.Folder.put, iter([True])
 
-    def failing_once(path: Path, content: bytes) -> None:
+    def failing_once(folder: shelves.Folder, name: str, content: bytes) -> None:
         if next(failures, False):
             raise OSError(28, "No space left on device")
-        real(path, content)
+        real(folder, name, content)
 
-    monkeypatch.setattr(module, "_replace", failing_once)
+    monkeypatch.setattr(shelves.Folder, "put", failing_once)
     outcomes: list[str] = []
     capture = Capture(CapturePolicy(tmp_path, 60, 10**6), outcomes.append)
     capture.offer(photo(1))
     capture.offer(photo(2))
     capture.close()
     assert outcomes == ["failed", "kept"]
+
+
+def test_an_object_store_is_a_place_as_well() -> None:
+    with bucket() as made:
+        outcomes: list[str] = []
+        place = f"{made.url}/captured"
+        for _ in range(2):  # the second finds what the first has kept
+            capture = Capture(CapturePolicy(place, 60, 150), outcomes.append)
+            capture.offer(photo(1))
+            capture.offer(photo(2))
+            capture.close()
+        name = hashlib.sha256(photo(1).image).hexdigest()
+        kept = Store(place)
+        assert kept.read(f"{name}.jpg", 1000) == photo(1).image
+        assert json.loads(kept.read(f"{name}.json", 1000))["file"] == f"{name}.jpg"
+        # The photo of 100 bytes and its facts leave no room for another.
+        assert outcomes == ["kept", "budget"] * 2
+
+
+def test_a_store_that_goes_away_is_counted_and_one_that_cannot_be_written_refused() -> None:
+    with bucket() as made:
+        outcomes: list[str] = []
+        capture = Capture(CapturePolicy(made.url, 60, 10**6), outcomes.append)
+        capture._shelf = Bucket("s3://nowhere/served")  # as if it had been deleted
+        capture.offer(photo(1))
+        capture.close()
+        assert outcomes == ["failed"]
+        with pytest.raises(StoreError, match="s3://nowhere/served cannot be written"):
+            Capture(CapturePolicy("s3://nowhere/served", 60, 1))
+    with pytest.raises(StoreError, match="must be s3, gs or file") as refused:
+        Capture(CapturePolicy("https://ann:secret@example.org/x", 60, 1))
+    assert "secret" not in str(refused.value)
