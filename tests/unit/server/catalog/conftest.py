@@ -108,6 +108,38 @@ def a_caller(deadline: float = inf) -> Caller:
     return Caller("ann", deadline, Quota("ann", Limits(), time.monotonic))
 
 
+def world_in(
+    root: Path, decoder: DecodePool, *, budget_bytes: int = 2**40, explicit: bool = False
+) -> World:
+    """A world over the repository at ``root``, in the running event loop."""
+    made: list[World] = []
+    options = engine_options()
+    repository, catalog = ModelRepository(root), Catalog("", decoder)
+    metrics, clock = Metrics(CollectorRegistry()), Clock()
+    loader = Loader(repository, catalog, decoder, options, metrics, budget_bytes)
+
+    def policy(_name: str) -> VersionPolicy:
+        return made[0].policy
+
+    follower = Follower(repository, catalog, loader, policy, clock)
+    control = Control(repository, catalog, loader, None if explicit else follower, policy)
+    world = World(
+        root,
+        repository,
+        catalog,
+        loader,
+        follower,
+        control,
+        clock,
+        metrics,
+        VersionPolicy(latest=1),
+        Shadows(catalog, decoder, options.lanes, metrics, most_copies=4),
+        options.lanes,
+    )
+    made.append(world)
+    return world
+
+
 Make = Callable[..., World]
 
 
@@ -117,34 +149,10 @@ async def world_of(tmp_path: Path) -> AsyncIterator[Make]:
     root = tmp_path / "repository"
     root.mkdir()
     decoder = DecodePool(1, 64, ImageLimits())
-    options = engine_options()
     made: list[World] = []
 
-    def make(*, budget_bytes: int = 2**40, explicit: bool = False) -> World:
-        repository, catalog = ModelRepository(root), Catalog("", decoder)
-        metrics, clock = Metrics(CollectorRegistry()), Clock()
-        loader = Loader(repository, catalog, decoder, options, metrics, budget_bytes)
-
-        def policy(_name: str) -> VersionPolicy:
-            return made[-1].policy
-
-        follower = Follower(repository, catalog, loader, policy, clock)
-        control = Control(repository, catalog, loader, None if explicit else follower, policy)
-        made.append(
-            World(
-                root,
-                repository,
-                catalog,
-                loader,
-                follower,
-                control,
-                clock,
-                metrics,
-                VersionPolicy(latest=1),
-                Shadows(catalog, decoder, options.lanes, metrics, most_copies=4),
-                options.lanes,
-            )
-        )
+    def make(**options: int) -> World:
+        made.append(world_in(root, decoder, **options))
         return made[-1]
 
     yield make
