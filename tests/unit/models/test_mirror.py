@@ -161,6 +161,25 @@ def test_what_left_the_store_leaves_once_another_has_its_place(world: World) -> 
     assert world.versions() == [1]  # the last one stays, also for the next start
 
 
+def test_a_version_that_left_stays_while_what_replaces_it_is_damaged(world: World) -> None:
+    world.publish()
+    world.mirror.refresh()
+    world.publish()
+    world.file(2, "model.pt").write_bytes(b"another")
+    shutil.rmtree(world.remote / TINY_NAME / "1")
+    world.mirror.refresh()
+    assert world.versions() == [1]
+
+
+def test_what_is_wanted_does_not_displace_what_is_wanted(world: World) -> None:
+    world.publish(3)
+    world.policy = "all"
+    mirror = world.another(budget_bytes=2 * world.size(1) + 2000)
+    mirror.refresh()
+    assert world.versions() == [2, 3]
+    assert list(mirror.refusals(TINY_NAME)) == [1]
+
+
 def test_the_cache_is_bounded_and_loses_first_what_was_used_longest_ago(world: World) -> None:
     world.publish(4)
     mirror = world.another(budget_bytes=3 * world.size(1) + 2000)
