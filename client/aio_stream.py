@@ -173,10 +173,10 @@ class AsyncImageStream(Generic[K]):
             return ledger.apply(Overdue())
         if not isinstance(event, Answered):
             return ledger.apply(event)
-        ticket = ledger.take(event.result.request_id)
-        if ticket is None:
+        departed = ledger.take(event.result.request_id)
+        if departed is None:
             return []
-        return ledger.settle(ticket, await self._outcome(ticket, event))
+        return ledger.settle(departed.ticket, await self._outcome(departed, event))
 
     async def _next_event(
         self, patience_s: float | None
@@ -187,7 +187,8 @@ class AsyncImageStream(Generic[K]):
         async with asyncio.timeout(patience_s):
             return await self._events.get()
 
-    async def _outcome(self, ticket: Ticket[K], event: Answered) -> Outcome[K]:
+    async def _outcome(self, departed: Departed[K], event: Answered) -> Outcome[K]:
+        ticket = departed.ticket
         try:
             answer = item_classification(event.result)
         except ClientError as error:
@@ -196,7 +197,7 @@ class AsyncImageStream(Generic[K]):
                 return Outcome(ticket.key, error=error)
         else:
             self._plan.throttle.succeeded()
-            return Outcome(ticket.key, answer)
+            return Outcome(ticket.key, answer, round_trip_us=event.round_trip_us(departed))
         return await self._send_again(ticket, delay_s)
 
     async def _send_again(self, ticket: Ticket[K], delay_s: float) -> Outcome[K]:

@@ -61,7 +61,7 @@ class Book(Generic[K]):
         """Close an item and return its outcome under the caller's key."""
         with self._lock:
             key, _ = self._open.pop(outcome.key)
-        return Outcome(key, outcome.classification, outcome.error)
+        return Outcome(key, outcome.classification, outcome.error, outcome.round_trip_us)
 
     def _unsent_item(self, stream: int) -> Numbered | None:
         with self._lock:
@@ -151,7 +151,7 @@ class AsyncBook(Generic[K]):
     def settle(self, outcome: Outcome[int]) -> Outcome[K]:
         """Close an item and return its outcome under the caller's key."""
         key, _ = self._open.pop(outcome.key)
-        return Outcome(key, outcome.classification, outcome.error)
+        return Outcome(key, outcome.classification, outcome.error, outcome.round_trip_us)
 
     async def close(self) -> None:
         """Give up waiting for the caller's next item."""

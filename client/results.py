@@ -123,17 +123,20 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[K]):
-    """What became of one item of ``classify_many``: exactly one of the last two is set.
+    """What became of one item of ``classify_many``: it has an answer or an error.
 
     Attributes:
         key: The caller's key.
         classification: The answer, or None.
         error: Why there is none, or None.
+        round_trip_us: From handing the image to gRPC until its answer was here, in microseconds;
+            for the first image that includes connecting. None where no answer came that way.
     """
 
     key: K
     classification: Classification | None = None
     error: ClientError | None = None
+    round_trip_us: int | None = None
 
     def result(self) -> Classification:
         """Return the classification.

@@ -141,10 +141,13 @@ class ImageStream(Generic[K]):
             return ledger.apply(Overdue())
         if not isinstance(event, Answered):
             return ledger.apply(event)
-        ticket = ledger.take(event.result.request_id)
-        return [] if ticket is None else ledger.settle(ticket, self._outcome(ticket, event))
+        departed = ledger.take(event.result.request_id)
+        if departed is None:
+            return []
+        return ledger.settle(departed.ticket, self._outcome(departed, event))
 
-    def _outcome(self, ticket: Ticket[K], event: Answered) -> Outcome[K]:
+    def _outcome(self, departed: Departed[K], event: Answered) -> Outcome[K]:
+        ticket = departed.ticket
         try:
             answer = item_classification(event.result)
         except ClientError as error:
@@ -153,7 +156,7 @@ class ImageStream(Generic[K]):
                 return Outcome(ticket.key, error=error)
         else:
             self._plan.throttle.succeeded()
-            return Outcome(ticket.key, answer)
+            return Outcome(ticket.key, answer, round_trip_us=event.round_trip_us(departed))
         return self._send_again(ticket, delay_s)
 
     def _send_again(self, ticket: Ticket[K], delay_s: float) -> Outcome[K]:

@@ -105,9 +105,14 @@ class Departed(Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Event: the server answered an item."""
+    """Event: the server answered an item; the answer was here at `at_s`."""
 
     result: classify_pb2.ClassifyResult
+    at_s: float = field(default_factory=time.monotonic)
+
+    def round_trip_us(self, departed: Departed[K]) -> int:
+        """Return how long the item was away, in microseconds."""
+        return round((self.at_s - departed.at_s) * 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +185,10 @@ class Ledger(Generic[K]):
                 self._end(event.error)
         return []
 
-    def take(self, request_id: str) -> Ticket[K] | None:
+    def take(self, request_id: str) -> Departed[K] | None:
         """Remove an answered item; None if it was given up before, or never sent."""
         self._last_answer_s = self._clock()
-        departed = self._in_flight.pop(request_id, None)
-        return departed.ticket if departed else None
+        return self._in_flight.pop(request_id, None)
 
     def settle(self, ticket: Ticket[K], outcome: Outcome[K]) -> list[Outcome[K]]:
         """Record the outcome of an item and return those whose turn it is now."""

@@ -47,7 +47,11 @@ class TableReport:
             self._screen.notes.print(Text(f"{printable(outcome.key)}: {reason}", "red"))
             return
         block = image_block(
-            outcome.key, outcome.result(), unicode=self._screen.unicode, verbose=self._verbose
+            outcome.key,
+            outcome.result(),
+            unicode=self._screen.unicode,
+            verbose=self._verbose,
+            round_trip_us=outcome.round_trip_us,
         )
         self._screen.out.print(block)
 
@@ -66,9 +70,10 @@ class JsonReport:
         if outcome.error is not None:
             json_lines.write_line(json_lines.failed_image_object(outcome.key, outcome.error))
             return
-        json_lines.write_line(
-            json_lines.image_object(outcome.key, outcome.result(), verbose=self._verbose)
-        )
+        line = json_lines.image_object(outcome.key, outcome.result(), verbose=self._verbose)
+        if self._verbose and isinstance(line, dict):
+            line["round_trip_us"] = outcome.round_trip_us
+        json_lines.write_line(line)
 
     def abandon(self, paths: Iterable[str], error: ClientError) -> None:
         """Write the error for every image under way."""
@@ -111,7 +116,7 @@ def classify(
     connection: Connection,
     as_json: options.Json = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show where the server spent the time.")
+        bool, typer.Option("--verbose", "-v", help="Show where the time went, step by step.")
     ] = False,
 ) -> None:
     """Classify images. Results come in the order of the images."""

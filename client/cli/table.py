@@ -19,7 +19,14 @@ _EIGHTHS = "▏▎▍▌▋▊▉"
 _STATE_STYLES = {"READY": "green", "SERVING": "green", "FAILED": "red", "NOT_SERVING": "red"}
 
 
-def image_block(path: str, result: Classification, *, unicode: bool, verbose: bool) -> Text:
+def image_block(
+    path: str,
+    result: Classification,
+    *,
+    unicode: bool,
+    verbose: bool,
+    round_trip_us: int | None = None,
+) -> Text:
     """Return a line with the path and the model, then one per label with score and bar."""
     labels = [printable(p.display_name or p.id) for p in result.predictions]
     width = max([_MIN_LABEL_CELLS, *(cell_len(label) for label in labels)])
@@ -35,7 +42,7 @@ def image_block(path: str, result: Classification, *, unicode: bool, verbose: bo
         lines.append(Text("  (no label has the minimum score)", "dim"))
     lines += _cautions(result)
     if verbose:
-        lines.extend(waterfall(result.timings, width, unicode=unicode))
+        lines.extend(waterfall(result.timings, width, unicode=unicode, round_trip_us=round_trip_us))
     return Text("\n").join(lines)
 
 
@@ -75,9 +82,12 @@ def bar(score: float, *, unicode: bool) -> str:
     return "█" * full + (_EIGHTHS[eighths - 1] if eighths else "")
 
 
-def waterfall(timings: Timings, width: int, *, unicode: bool) -> list[Text]:
-    """Return a line for each step on the server, its bar where the step was in time, and the
-    total. Steps are padded to `width` cells, as labels are."""
+def waterfall(
+    timings: Timings, width: int, *, unicode: bool, round_trip_us: int | None = None
+) -> list[Text]:
+    """Return a line for each step on the server and one for the way there and back where
+    `round_trip_us` tells, each bar where its step was in time, and the total. Steps are padded
+    to `width` cells, as labels are."""
     steps = [
         ("decode", timings.decode_us),
         ("queue", timings.queue_us),
@@ -85,6 +95,10 @@ def waterfall(timings: Timings, width: int, *, unicode: bool) -> list[Text]:
     ]
     total_us = max(timings.total_us, sum(us for _, us in steps), 1)
     steps.append(("rest", total_us - sum(us for _, us in steps)))
+    if round_trip_us is not None:
+        # Two clocks, of which only differences are compared; the way back is not known apart.
+        steps.append(("network", max(round_trip_us - total_us, 0)))
+        total_us += steps[-1][1]
     lines, start_us = [], 0
     for name, us in steps:
         first = round(start_us / total_us * _BAR_CELLS)

@@ -39,17 +39,20 @@ def test_verbose_shows_the_timings(server, cli, photos):
     (cat,) = photos(cat=b"cat")
     table = cli("classify", cat, "-v", "--server", server.address)
     lines = [line.split() for line in table.out.splitlines()[3:]]
-    assert [line[:3] for line in lines] == [
+    assert [line[:3] for line in lines[:4]] == [
         ["decode", "1.5", "ms"],
         ["queue", "0.2", "ms"],
         ["engine", "8.0", "ms"],
         ["rest", "0.2", "ms"],
-        ["total", "9.9", "ms"],
     ]
+    (network, on_the_way), (total, in_all) = (line[:2] for line in lines[4:])
+    assert (network, total) == ("network", "total")
+    assert float(in_all) == pytest.approx(9.9 + float(on_the_way), abs=0.11)
     assert "batch of 4" in table.out
     (line,) = objects(cli("classify", cat, "-v", "--json", "--server", server.address))
     assert line["timings"]["engine_us"] == 8000
     assert line["request_id"]
+    assert line["round_trip_us"] > 0
 
 
 def test_json(server, cli, photos):
@@ -409,5 +412,9 @@ def test_the_bars_of_a_waterfall_follow_one_another():
     bars = [line.plain[29:] for line in waterfall(timings, 16, unicode=False)[:4]]
     assert [len(bar.rstrip()) for bar in bars] == [12, 0, 22, 24]
     assert [bar.count("#") for bar in bars] == [12, 0, 10, 2]
+    assert "network" not in str(waterfall(timings, 16, unicode=False))
+    lines = waterfall(timings, 16, unicode=False, round_trip_us=20_000)
+    assert lines[4].plain.split() == ["network", "10.0", "ms", "#" * 12]
+    assert lines[5].plain.split()[:3] == ["total", "20.0", "ms"]
     nothing = Timings(0, 0, 0, 0, 1)
     assert "total" in waterfall(nothing, 16, unicode=True)[-1].plain

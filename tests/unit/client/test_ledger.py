@@ -57,14 +57,14 @@ def test_ordered_outcomes_leave_in_order_however_they_land(landing, refused):
             left += ledger.apply(Refused(ticket(sequence), ClientError("unreadable")))
         else:
             taken = ledger.take(ticket(sequence).request_id)
-            left += ledger.settle(taken, Outcome(taken.key))
+            left += ledger.settle(taken.ticket, Outcome(taken.ticket.key))
     assert [outcome.key for outcome in left] == list(range(8))
 
 
 def test_an_answer_is_taken_once():
     ledger, clock = new_ledger()
     first = depart(ledger, clock, 0)
-    assert ledger.take(first.request_id) == first
+    assert ledger.take(first.request_id).ticket == first
     assert ledger.take(first.request_id) is None
     assert ledger.take("stranger") is None
 
@@ -93,7 +93,7 @@ def test_silence_ends_the_stream_and_one_lost_answer_does_not():
     depart(ledger, clock, 0)
     clock.now_s += 1
     depart(ledger, clock, 1)
-    ledger.settle(ledger.take(ticket(1).request_id), Outcome(1))
+    ledger.settle(ledger.take(ticket(1).request_id).ticket, Outcome(1))
     clock.now_s += 9
     lost, found = ledger.apply(Overdue())
     assert isinstance(lost.error, DeadlineExceededError)
