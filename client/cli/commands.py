@@ -114,6 +114,16 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
+class Group(TyperGroup):
+    """A group whose help says of each command what it does, whole."""
+
+    def format_commands(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the list of commands."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (one.help if one else "") or "") for name, one in found])
+
+
 class Commands(TyperGroup):
     """The group of COMMANDS."""
 

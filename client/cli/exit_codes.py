@@ -7,8 +7,8 @@ Exit codes:
   0    all went well
   1    some images failed: no such file, not an image, ...
   2    the command line is wrong
-  3    the server cannot be reached, is busy, does not answer, or is not serving
-  4    the server refused the request as a whole: unknown model, invalid top-k, ...
+  3    the server is out of reach, busy, silent, or not serving
+  4    the server refused the whole request: unknown model, invalid top-k, ...
   130  interrupted (Ctrl-C)
   141  whoever read the output closed it
 """

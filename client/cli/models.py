@@ -10,7 +10,7 @@ import typer
 from client.admin import AdminClient
 from client.cli import json_lines, options
 from client.cli.bundles import takes
-from client.cli.commands import COMMANDS, epilog
+from client.cli.commands import COMMANDS, Group, epilog
 from client.cli.connection import CONNECTION, Connection, new_connection
 from client.cli.exits import exits
 from client.cli.screen import open_screen
@@ -21,6 +21,7 @@ from client.results import ModelInfo
 LOADING = new_connection(timeout_s=600.0)
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -102,7 +103,9 @@ def label(
 def canary(
     name: Name,
     version: OneVersion,
-    share: Annotated[float, typer.Argument(min=0.0, max=1.0, help="Of the requests; 0: none.")],
+    share: Annotated[
+        float, typer.Argument(metavar="SHARE", min=0.0, max=1.0, help="Of the requests; 0: none.")
+    ],
     *,
     connection: Connection,
 ) -> None:

@@ -119,6 +119,7 @@ def waterfall(
 def models_table(models: Sequence[ModelInfo], *, unicode: bool) -> Table:
     """Return a row for each model version, the default one marked with a star."""
     table = _table("Model", "Version", "State", "Labels", "Input", "Network", "Accuracy")
+    table.columns[0].no_wrap = True
     for model in models:
         reason = f" ({printable(model.state_reason)})" if model.state_reason else ""
         table.add_row(

@@ -247,7 +247,7 @@ def test_help_tells_the_exit_codes(cli):
     for command in ((), ("classify",), ("models",), ("health",)):
         result = cli(*command, "--help")
         assert result.code == 0
-        assert "  3    the server cannot be reached" in result.out
+        assert "  3    the server is out of reach" in result.out
 
 
 @pytest.mark.parametrize("as_json", [False, True])

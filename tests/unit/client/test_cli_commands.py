@@ -131,3 +131,11 @@ def test_no_file_is_no_profile(config):
     with pytest.raises(ProfileError):
         apply_profile("lab", {"MENAGERIE_CLIENT_CONFIG": str(config)})
     assert config_path({"XDG_CONFIG_HOME": "/x"}) == Path("/x/menagerie/client.toml")
+
+
+def test_help_fits_a_terminal_of_80_columns(cli):
+    pages = [cli("--help").out, *(cli(name, "--help").out for name in COMMANDS)]
+    for page in pages:
+        wide = [line for line in page.splitlines() if len(line) > 80]
+        assert all(line.startswith("    python -m client ") for line in wide), wide
+    assert "wait until they are READY." in " ".join(cli("models", "--help").out.split())
