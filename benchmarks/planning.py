@@ -8,8 +8,10 @@ the fewest replicas that would have done: what the plan says, what comes of it, 
 import argparse
 import json
 import random
+import statistics
 from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 from benchmarks.batching_policy import LANES, LARGEST, SECONDS
 from benchmarks.simulation import Policy, SimulatedEngine, Simulation, poisson
@@ -56,28 +58,51 @@ def fewest(capacity: Capacity, rate_per_s: float, p99_s: float, most: int, arriv
     return low
 
 
+def any_capacity(chance: random.Random) -> tuple[Capacity, float, float]:
+    """An engine with batch times from steep to nearly flat, a load and a target."""
+    first_s = chance.uniform(0.0005, 0.02)
+    more_s = chance.uniform(0.05, 1.0) * first_s
+    largest, lanes = chance.choice([8, 16, 32, 64]), chance.choice([1, 1, 2, 4])
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= largest]
+    seconds = {size: first_s + more_s * (size - 1) for size in sizes}
+    capacity = Capacity(seconds, lanes, largest, "cuda", 0.0, 1)
+    rate_per_s = chance.uniform(0.2, 30) * lanes / first_s
+    return capacity, rate_per_s, chance.uniform(3, 40) * first_s
+
+
 def main() -> None:
     """Print a line for each plan."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arrivals", type=int, default=20_000, help="simulated, of one replica")
+    parser.add_argument("--random", type=int, default=0, help="so many engines drawn at random")
     options = parser.parse_args()
-    for name in ENGINES:
-        capacity = capacity_of(name)
-        for rate_per_s, p99_s in TARGETS[name]:
-            planned = plan(capacity, rate_per_s, p99_s)
-            found_s = simulated_p99_s(capacity, planned.load.per_s, options.arrivals)
-            least = fewest(capacity, rate_per_s, p99_s, planned.replicas, options.arrivals)
-            line = {
-                "engine": name,
-                "rps": rate_per_s,
-                "p99_ms": p99_s * 1000,
-                "replicas": planned.replicas,
-                "busy": round(planned.load.busy, 2),
-                "planned_p99_ms": round(planned.load.p99_s * 1000, 1),
-                "simulated_p99_ms": round(found_s * 1000, 1),
-                "fewest_by_simulation": least,
-            }
-            print(json.dumps(line))
+    cases = [(name, capacity_of(name), *target) for name in ENGINES for target in TARGETS[name]]
+    chance = random.Random(1)
+    if options.random:
+        cases = [(f"random {n}", *any_capacity(chance)) for n in range(options.random)]
+    found = [_held(*case, options.arrivals) for case in cases]
+    held = [one for one in found if one["simulated_p99_ms"] <= one["p99_ms"]]
+    waste = statistics.mean(one["replicas"] / one["fewest_by_simulation"] for one in found)
+    print(f"{len(held)} of {len(found)} plans hold, with {waste:.2f} times the fewest replicas")
+
+
+def _held(
+    name: str, capacity: Capacity, rate_per_s: float, p99_s: float, arrivals: int
+) -> dict[str, Any]:
+    planned = plan(capacity, rate_per_s, p99_s)
+    found_s = simulated_p99_s(capacity, planned.load.per_s, arrivals)
+    line = {
+        "engine": name,
+        "rps": round(rate_per_s),
+        "p99_ms": round(p99_s * 1000, 1),
+        "replicas": planned.replicas,
+        "busy": round(planned.load.busy, 2),
+        "planned_p99_ms": round(planned.load.p99_s * 1000, 1),
+        "simulated_p99_ms": round(found_s * 1000, 1),
+        "fewest_by_simulation": fewest(capacity, rate_per_s, p99_s, planned.replicas, arrivals),
+    }
+    print(json.dumps(line))
+    return line
 
 
 if __name__ == "__main__":

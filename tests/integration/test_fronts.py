@@ -19,6 +19,7 @@ from PIL import Image
 
 from client import Client
 from client.admin import AdminClient
+from client.replay.record import read_record
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, model_pb2, model_pb2_grpc
 from server.fronts.shared_folder import place, sweep
 from tests.artifacts import TINY_LABELS, publish_tiny_artifact
@@ -43,6 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, capture: Path):
         publish_tiny_artifact(root)
     flags = ("--fronts", "2", "--repository", str(root), "--version-policy", "latest:2")
     keeping = ("--capture", str(capture), "--capture-budget-mib", "1")
+    keeping += ("--record", str(capture.with_name("record")), "--record-share", "1")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         admin = probe.getsockname()[1]
     flags += ("--admin-port", str(admin), "--state-dir", str(root.with_name("state")))
@@ -139,6 +141,17 @@ def test_photos_that_came_by_any_front_are_kept_within_one_budget(
     assert outcomes == {"kept": len(kept), "budget": 19 - len(kept)}
     assert kept <= set(photos[1:])  # the files as they came; nobody allowed the first
     assert 2**19 < sum(map(len, kept)) <= 2**20
+    expected = {b"": len(photos[0]), **{photo: len(photo) for photo in photos[1:]}}
+    while recorded(capture.with_name("record")) != expected:
+        assert time.monotonic() < give_up, "the record lacks images, or has one too many"
+        time.sleep(0.05)
+
+
+def recorded(folder: Path) -> dict[bytes, int]:
+    """Images of the record, and how large they came, of requests with large ones."""
+    requests = read_record(folder).requests
+    large = [one for one in requests if one.image_bytes > 50_000]
+    return {one.request.image.encoded: one.image_bytes for one in large}
 
 
 def test_both_fronts_take_calls(server: Server, request_of) -> None:
