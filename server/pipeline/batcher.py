@@ -245,12 +245,14 @@ class Batcher(Generic[Item, Result]):
         if deadline == inf or not self._cost.known:
             return deadline, 0
         ahead = self._queue.ahead_of(priority, client, deadline) + before
-        overtaken = self._queue.overtaken_by(priority, client, deadline)
         end = inf
         for step, way in enumerate(self._ways):
             end = min(end, self._predicted_end(now + before_s, ahead, way.cost))
-            if end <= deadline and self._in_time(now, overtaken, before):
-                return deadline, step
+            if end <= deadline:
+                overtaken = self._queue.overtaken_by(priority, client, deadline)
+                if self._in_time(now, overtaken, before):
+                    return deadline, step
+                break
         if self._is_busy(ahead):
             self._on_drop(Drop.TOO_LATE)
             raise QueueFullError(

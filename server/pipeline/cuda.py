@@ -4,7 +4,8 @@ A batch is written into a pinned buffer and copied to the device on the buffer's
 the batch before it still computes on the one stream that computes. There it is moved into the
 static input of a CUDA graph, captured at load for each bucket of batch sizes, and the graph is
 replayed: one launch instead of a few hundred. What comes out is moved into the buffer's own
-tensors before the next replay may overwrite it. So two lanes suffice: one batch computes, the next
+tensors before the next replay may overwrite it, which is what lets all graphs share one pool of
+memory in whatever order they are replayed. So two lanes suffice: one batch computes, the next
 is copied. One thread at a time submits work, and it does not wait for it.
 
 Source: https://docs.pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs" and "Use pinned memory
