@@ -306,7 +306,7 @@ def test_mutual_tls_knows_clients_by_their_certificates(walled: Walled, photo: b
         def classify(pair: tuple[Path, Path] | None) -> str:
             certificate, key = pair or (None, None)
             credentials = Credentials(ca=walled.ca, certificate=certificate, key=key)
-            with Client(server.grpc, timeout_s=5, credentials=credentials) as client:
+            with Client(server.grpc, timeout_s=30, credentials=credentials) as client:
                 return client.classify(photo).predictions[0].id
 
         assert classify(camera) == "red"
@@ -342,7 +342,7 @@ def test_a_public_address_may_be_insecure_if_said_so(repository: Path) -> None:
         port = server.grpc.rpartition(":")[2]
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
             with pytest.raises(grpc.RpcError) as refused:  # administration is for this machine
                 channel.unary_unary("/admin.v1.AdminService/Anything")(b"", timeout=20)

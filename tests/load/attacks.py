@@ -1,13 +1,17 @@
 """What hostile peers do to a connection, each until it is told to stop.
 
-Each attack takes the server's address and an event; it reconnects when it is thrown out.
+Each attack takes the server's address and an event; it reconnects when it is thrown out. In a
+process of its own: ``python -m tests.load.attacks NAME ADDRESS [CONNECTIONS]``, until its stdin
+ends.
 """
 
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from threading import Event
+from functools import partial
+from threading import Event, Thread
 
 from tests.integration.http2 import PREFACE, Http2, connected, endpoint
 
@@ -90,12 +94,13 @@ def slow_reader(address: str, stop: Event) -> None:
             stop.wait(2)
 
 
-def idle_connections(address: str, stop: Event) -> None:
+def idle_connections(address: str, stop: Event, count: int = _IDLE_CONNECTIONS) -> None:
     """Hold connections open and say nothing beyond the handshake."""
     with ExitStack() as held:
-        for _ in range(_IDLE_CONNECTIONS):
-            connection = held.enter_context(connected(address, 5))
-            connection.sendall(PREFACE + frame(4, 0, 0))
+        for _ in range(count):
+            with suppress(OSError):  # a server that is full takes no more
+                connection = held.enter_context(connected(address, 5))
+                connection.sendall(PREFACE + frame(4, 0, 0))
         stop.wait()
 
 
@@ -118,3 +123,19 @@ ATTACKS: dict[str, Attack] = {
     "idle connections": idle_connections,
     "half-open streams": half_open_streams,
 }
+
+
+def main() -> None:
+    """Attack until stdin ends."""
+    name, address, *count = sys.argv[1:]
+    attack = partial(ATTACKS[name], count=int(count[0])) if count else ATTACKS[name]
+    stop = Event()
+    attacker = Thread(target=attack, args=(address, stop))
+    attacker.start()
+    sys.stdin.read()
+    stop.set()
+    attacker.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -108,11 +108,11 @@ def _draw(samples: list[Sample], result: dict[str, object], path: Path) -> None:
     warm = [minute for minute in minutes if minute >= minutes[-1] * _WARM_UP_SHARE]
     line = [start + slope * minute / 60 for minute in warm]
     memory.plot(warm, line, "--", label=f"{slope:+.2f} MB an hour after the warm-up")
-    memory.set(ylabel="MB", ylim=(0, None))
+    memory.set(ylabel="MB", ylim=(0, 1.15 * max(one.held.rss_bytes for one in samples) / 1e6))
     memory.legend(loc="lower right")
     counts.plot(minutes, [one.held.descriptors for one in samples], label="file descriptors")
     counts.plot(minutes, [one.held.threads for one in samples], label="threads")
-    counts.set(xlabel="minutes", ylim=(0, None))
+    counts.set(xlabel="minutes", ylim=(0, 1.3 * max(one.held.threads for one in samples)))
     counts.legend(loc="lower right")
     requests = f"{result['requests']:,} requests in {result['minutes']} minutes"
     memory.set_title(f"{requests}: a tenth bad, a twentieth of the calls cancelled")

@@ -175,10 +175,11 @@ class Traffic:
         except grpc.aio.AioRpcError as error:
             self._end(requests, _code(error), given_up=hurried or leaves)
         except asyncio.CancelledError:
-            if not leaves:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
                 raise
-            self._end(requests, "CANCELLED", given_up=True)
-            return
+            # Not us: grpc.aio cancels a stream itself that breaks while it is sending.
+            self._end(requests, "CANCELLED", given_up=leaves)
         finally:
             leave.end()
         if any(self.ledger.ends[request.request_id] == "LOST" for request in requests):
