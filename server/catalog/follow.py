@@ -195,7 +195,7 @@ class Follower:
         ]
         for entry in gone:
             self._failures.pop((name, entry.version), None)
-            self._catalog.remove(entry)
+            self._loader.forget(entry)
 
     def _complain(self, subject: str, complaint: str) -> None:
         """Log a complaint once, not at every look."""

@@ -93,6 +93,8 @@ class Loader:
                 return known
             entry = Entry(name, version)
             self._catalog.add(entry)
+            if (back := (name, str(version))) in self._gone:
+                self._gone.remove(back)  # or its metrics would be dropped while it counts
             try:
                 await self._bring_in(entry)
             except asyncio.CancelledError:
@@ -123,8 +125,17 @@ class Loader:
             log.info("model draining", extra={"fields": _fields(entry)})
         if entry.servable is not None:
             await self._release(entry, entry.servable)
-        self._catalog.remove(entry)
+        self.forget(entry)
         log.info("model unloaded", extra={"fields": _fields(entry)})
+
+    def forget(self, entry: Entry) -> None:
+        """Speak no more of a version that holds nothing."""
+        self._catalog.remove(entry)
+        gone = entry.name, str(entry.version)
+        self._gone = deque(each for each in self._gone if each != gone)
+        self._gone.append(gone)
+        if len(self._gone) > _REMEMBERED:
+            self._metrics.forget(*self._gone.popleft())
 
     async def _bring_in(self, entry: Entry) -> None:
         artifact: Artifact = await asyncio.to_thread(
@@ -183,11 +194,6 @@ class Loader:
         """It takes no requests any more; counters stay until some others have gone, too."""
         self._metrics.model_info.remove_by_labels(self._info(entry, servable))
         self._metrics.forget_drift(entry.name, str(entry.version))
-        gone = entry.name, str(entry.version)
-        self._gone = deque(each for each in self._gone if each != gone)
-        self._gone.append(gone)
-        if len(self._gone) > _REMEMBERED:
-            self._metrics.forget(*self._gone.popleft())
 
     def _info(self, entry: Entry, servable: Servable) -> dict[str, str]:
         return {

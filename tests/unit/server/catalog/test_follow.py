@@ -19,7 +19,7 @@ from server.catalog.entry import State
 from server.catalog.policy import VersionPolicy
 from server.catalog.servable import Servable
 from server.errors import NotReadyError
-from tests.artifacts import TINY_NAME, publish_tiny_artifact
+from tests.artifacts import TINY_NAME, publish_tiny_artifact, write_tiny_artifact
 from tests.unit.server.catalog.conftest import Make, World
 from tests.unit.server.catalog.damage import KINDS, Damage
 
@@ -281,3 +281,41 @@ def failed_loads(world: World) -> float:
         for sample in world.metrics.load_failures.collect()[0].samples
         if sample.name.endswith("_total") and sample.labels["version"] == "2"
     )
+
+
+def versions_in_metrics(world: World) -> set[str]:
+    return {
+        sample.labels["version"]
+        for metric in world.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.labels.get("version")
+    }
+
+
+async def test_versions_that_left_leave_the_metrics_too(world: World) -> None:
+    """The last few stay, for the last scrape; one that failed leaves as others do."""
+    for _ in range(loading._REMEMBERED + 3):
+        version = publish_tiny_artifact(world.root)
+        (world.root / TINY_NAME / str(version) / "golden.npz").write_bytes(b"damaged")
+        await world.follower.look()
+        assert str(version) in versions_in_metrics(world)
+        shutil.rmtree(world.root / TINY_NAME / str(version))
+        write_tiny_artifact(world.root, version=version + 1)  # so that numbers go on
+        await world.follower.look()
+    assert len(versions_in_metrics(world)) <= loading._REMEMBERED + 1
+
+
+async def test_a_version_that_came_back_keeps_its_metrics(world: World) -> None:
+    publish_tiny_artifact(world.root)
+    await world.loader.load(TINY_NAME, 1)
+    await world.loader.unload(world.entry(1))
+    await world.loader.load(TINY_NAME, 1)
+    for _ in range(loading._REMEMBERED + 1):
+        version = publish_tiny_artifact(world.root)
+        (world.root / TINY_NAME / str(version) / "golden.npz").write_bytes(b"damaged")
+        world.loader.forget(await world.loader.load(TINY_NAME, version))
+    await world.classify()
+    counted = world.metrics.registry.get_sample_value(
+        "menagerie_decode_seconds_count", {"model": TINY_NAME, "version": "1"}
+    )
+    assert counted == 1
