@@ -8,7 +8,7 @@ SERVER_STAMP := $(VENV)/.installed-server
 AUDIT_STAMP := build/audit/.installed
 ALL_STAMP := $(VENV)/.installed-all
 
-.PHONY: demo web serve test lint check proto buf kserve-client constraints docs client-wheel audit sbom fuzz clean
+.PHONY: demo web serve test lint check proto buf kserve-client constraints docs notebook client-wheel audit sbom fuzz clean
 
 demo: $(SERVER_STAMP)
 	@$(BIN)/python examples/demo.py
@@ -44,6 +44,11 @@ buf: $(ALL_STAMP)
 kserve-client:
 	$(PYTHON) -m venv build/kserve
 	build/kserve/bin/pip install --quiet kserve==0.21.0
+
+# The tutorial's notebook, run from its first cell to its last: build/tutorial.ipynb.
+notebook: $(ALL_STAMP)
+	mkdir -p build
+	$(BIN)/jupyter execute examples/tutorial.ipynb --output=$(abspath build)/tutorial.ipynb --timeout=600
 
 # Repin every dependency to its newest release that the project's bounds admit.
 constraints:

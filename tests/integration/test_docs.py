@@ -1,5 +1,6 @@
 """What the documents show is run, against a real server."""
 
+import json
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from proto.npm import NpmError, installed
-from tests.integration.conftest import ROOT, Server
+from tests.integration.conftest import ROOT, Server, run_server
 
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -111,3 +112,36 @@ def test_the_examples_copy_of_googles_file_is_googles() -> None:
     path = "google/rpc/status.proto"
     installed_file = resources.files("google.rpc").joinpath("status.proto")
     assert (ROOT / "examples" / "node" / path).read_text() == installed_file.read_text()
+
+
+def cells(tag: str) -> Iterator[str]:
+    """Yield the code of the tutorial's notebook that bears a tag."""
+    notebook = json.loads((ROOT / "examples" / "tutorial.ipynb").read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and tag in cell["metadata"]["tags"]:
+            yield "".join(cell["source"])
+
+
+def test_what_the_notebook_asks_of_its_server(server: Server, place: Path) -> None:
+    """`make notebook` runs the whole: training takes longer than a test may."""
+    (place / "photos" / "cat").mkdir(parents=True)
+    (place / "photos" / "cat" / "one.jpg").symlink_to(ROOT / "examples/photos/cat.2000.jpg")
+    start = f"from pathlib import Path\nphotos, address = Path('photos'), {server.grpc!r}\n"
+    asked = list(cells("ask"))
+    assert len(asked) == 2
+    run(place, server, "-c", "\n".join([start, *cells("imports"), *asked]))
+
+
+def test_mutual_tls_as_it_is_described(tiny_repository: str, tmp_path: Path) -> None:
+    making, serving, asking = blocks("mtls.md", "bash")
+    for line in making.splitlines():
+        subprocess.run(shlex.split(line), cwd=tmp_path, check=True, capture_output=True)
+    (clients,) = blocks("mtls.md", "toml")
+    (tmp_path / "clients.toml").write_text(clients)
+    flags = [
+        str(tmp_path / word) if "." in word and (tmp_path / word).exists() else word
+        for word in shlex.split(serving)[3:]
+    ]
+    flags[flags.index("--host") + 1] = "127.0.0.1"
+    with run_server("--repository", tiny_repository, *flags) as server:
+        run(tmp_path, server, *shlex.split(asking)[1:])
