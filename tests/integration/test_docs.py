@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from client.cli.profiles import apply_profile
 from proto.npm import NpmError, installed
 from tests.integration.conftest import ROOT, Server, run_server
 
@@ -60,6 +61,21 @@ def test_the_examples_of_the_sdk(server: Server, place: Path) -> None:
     assert len(examples) == 6
     for example in examples:
         run(place, server, "-c", example.replace("127.0.0.1:50051", server.grpc))
+
+
+def test_the_example_of_the_readme(server: Server, place: Path) -> None:
+    (example,) = blocks("../README.md", "python")
+    (place / "photo.jpg").symlink_to(ROOT / "examples/photos/cat.2000.jpg")
+    run(place, server, "-c", example.replace("127.0.0.1:50051", server.grpc))
+
+
+def test_the_profiles_that_are_shown(tmp_path: Path) -> None:
+    (shown,) = blocks("cli.md", "toml")
+    (tmp_path / "client.toml").write_text(shown)
+    for name, server in (("", "lab.example.org:443"), ("here", "127.0.0.1:50051")):
+        found = {"MENAGERIE_CLIENT_CONFIG": str(tmp_path / "client.toml")}
+        apply_profile(name, found)
+        assert found["MENAGERIE_SERVER"] == server
 
 
 @pytest.mark.parametrize("document", ["cli.md", "folders.md"])
