@@ -199,7 +199,7 @@ def test_any_folder_of_class_folders_trains_without_a_recipe(data: Path, tmp_pat
     assert code == 0, err
     assert "accuracy" in out
     page = (run / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 8
 
 
 def test_an_archive_trains_without_a_recipe_and_nothing_advertises(
