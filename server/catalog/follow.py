@@ -124,7 +124,8 @@ class Follower:
 
     async def _follow(self, name: str, folder: Folder) -> None:
         for version, reason in folder.misplaced.items():
-            if version not in self._catalog.versions(name):
+            known = self._catalog.versions(name).get(version)
+            if known is None or (known.state is State.FAILED and known.reason != reason):
                 self._loader.fail(name, version, reason)
         self._forget_what_left(name, folder)
         while missing := self._wanted(name, folder) - set(self._catalog.ready(name)):

@@ -319,3 +319,18 @@ async def test_a_version_that_came_back_keeps_its_metrics(world: World) -> None:
         "menagerie_decode_seconds_count", {"model": TINY_NAME, "version": "1"}
     )
     assert counted == 1
+
+
+async def test_a_version_that_fails_for_another_reason_says_so(world: World) -> None:
+    publish_tiny_artifact(world.root)
+    place = world.root / TINY_NAME / "2"
+    place.write_bytes(b"")
+    await world.follower.look()
+    entry = world.entry(2)
+    assert entry.reason == "2 is no folder"
+    await world.follower.look()
+    assert world.entry(2) is entry  # not failed again at every look
+    place.unlink()
+    place.symlink_to(world.root)
+    await world.follower.look()
+    assert world.entry(2).reason == "2 is a link"
