@@ -137,8 +137,8 @@ class _Segments:
             OSError: It cannot be.
         """
         if self._sizes[self._path] + len(content) > self._segment_bytes and self._sizes[self._path]:
-            self._file.close()
-            self._path = self._begin()
+            full, self._path = self._file, self._begin()
+            full.close()  # after the next is there, or nothing could be written any more
         self._make_room(len(content))
         self._file.write(content)
         self._sizes[self._path] += len(content)

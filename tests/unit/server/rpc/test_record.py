@@ -111,3 +111,23 @@ def test_what_cannot_be_written_is_counted_and_the_next_one_tried(
     recorder.close()
     assert outcomes == ["failed", "recorded"]
     assert len(read(tmp_path)) == 1
+
+
+def test_a_file_that_cannot_be_begun_costs_the_requests_of_that_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[str] = []
+    recorder = Recorder(RecordPolicy(tmp_path, 1.0, 16 * 2000), outcomes.append)
+    begin, failures = recorder._segments._begin, iter([True])
+
+    def failing_once() -> Path:
+        if next(failures, False):
+            raise OSError(28, "No space left on device")
+        return begin()
+
+    monkeypatch.setattr(recorder._segments, "_begin", failing_once)
+    for size in (1000, 1500, 10, 1500):  # the second begins a file; the third fits into the first
+        recorder.note(str(size), passed(image=b"x" * size))
+    recorder.close()
+    assert outcomes == ["recorded", "failed", "recorded", "recorded"]
+    assert [one.image_bytes for one in read(tmp_path)] == [1000, 10, 1500]
