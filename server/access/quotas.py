@@ -91,6 +91,11 @@ class Quota:
             )
         self._left -= 1.0
 
+    def uncount(self) -> None:
+        """Take back a :meth:`count`: the image or call will come again."""
+        self._fill()
+        self._left = min(self._most, self._left + 1.0)
+
     def _fill(self) -> None:
         now = self._clock()
         if self._limits.rate_per_s < inf:

@@ -17,7 +17,7 @@ from server.catalog.catalog import Catalog
 from server.catalog.classification import Classification
 from server.catalog.servable import Servable
 from server.catalog.shadow import Shadows
-from server.errors import CallLostError, DeadlineExpiredError
+from server.errors import CallLostError, DeadlineExpiredError, ModelChangedError
 from server.pipeline.decode import ImageSource, PreparedPixels
 from server.rpc import translate
 from server.rpc.calls import Caller, accept_request_id
@@ -163,7 +163,7 @@ class CatalogAnswers:
             name = code_pb2.Code.Name(code)
             trace_id = trace.trace_id if trace else ""
             record = RequestRecord(method, request_id, *labels, name, total_s, answer, trace_id)
-            if not (isinstance(source, PreparedPixels) and source.wanted):  # it will come again
+            if not _comes_again(source):
                 self._observe(record)
                 if trace is not None:
                     trace.end(record)
@@ -233,6 +233,10 @@ class CatalogAnswers:
             async with asyncio.timeout_at(ours):
                 with caller.quota.image():
                     return await self._cache.answer(servable, wishes, image, deadline, compute)
+        except ModelChangedError:
+            if _comes_again(image):
+                caller.quota.uncount()
+            raise
         except TimeoutError as error:
             raise DeadlineExpiredError(
                 f"no answer within {self._default_timeout_s:g} s, this server's limit for"
@@ -269,6 +273,11 @@ class CatalogAnswers:
                 record.total_s, {"trace_id": record.trace_id} if record.trace_id else None
             )
         self._request_log.write(record)
+
+
+def _comes_again(source: ImageSource | None) -> bool:
+    """Whether a front is about to decode an image for another input, or for the first time."""
+    return isinstance(source, PreparedPixels) and source.wanted is not None
 
 
 def _passed(

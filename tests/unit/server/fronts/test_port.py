@@ -1,11 +1,16 @@
 """A front's answers and the engine's port, with a real catalog between them."""
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from math import inf
+
+from google.rpc import code_pb2, status_pb2
 
 from models.image_header import ImageLimits
 from proto.classify.v1 import classify_pb2
+from server.access.quotas import Limits, Quota
 from server.catalog.policy import VersionPolicy
 from server.fronts.forward import forwarding
 from server.fronts.frames import Frame, Kind
@@ -14,7 +19,7 @@ from server.fronts.port import FrontPort
 from server.fronts.remote import RemoteAnswers
 from server.fronts.slots import Slots
 from server.pipeline.decode import DecodePool
-from server.rpc.calls import Handlers
+from server.rpc.calls import Caller, Handlers
 from tests.artifacts import TINY_NAME, coloured, publish_tiny_artifact
 from tests.unit.server.catalog.conftest import World, a_caller, answers_of, world, world_of
 
@@ -93,3 +98,15 @@ async def test_what_the_engine_knows_is_not_decoded(world: World, tmp_path) -> N
     assert second.outcome.from_cache
     assert third.outcome.from_cache
     assert third.outcome.predictions == first.outcome.predictions
+
+
+async def test_an_image_that_has_to_come_again_counts_once(world: World, tmp_path) -> None:
+    publish_tiny_artifact(world.root)
+    await world.follower.look()
+    limits = Limits(rate_per_s=1e-6)  # one
+    caller = Caller("ann", inf, Quota("ann", limits, time.monotonic))
+    async with front_of(world, tmp_path, cache_bytes=2**20) as front:
+        first, known = [await front.serve("Classify", red(), caller) for _ in range(2)]
+    assert isinstance(first.outcome, classify_pb2.ClassifyResponse), first.outcome
+    assert isinstance(known.outcome, status_pb2.Status)  # what is known counts, too
+    assert known.outcome.code == code_pb2.RESOURCE_EXHAUSTED
