@@ -124,9 +124,11 @@ class CompileCache:
                 if not entry.exists():
                     whole.rename(entry)
                 _remove_old(self._folder)
+            return _verified(entry)
         except OSError as error:
             raise CacheError(f"{self._folder}: {error.strerror}") from error
-        return _verified(entry)
+        except (IntegrityError, ValueError) as error:
+            raise DamagedEntryError(str(error)) from error
 
     def _check(self) -> None:
         make_private_folder(self._folder, checked=self._checked)

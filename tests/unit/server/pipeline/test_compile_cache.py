@@ -57,6 +57,14 @@ def test_a_damaged_entry_is_refused_and_removed(folder: Path, damage) -> None:
     assert keep(cache)["1.so"].read_bytes() == b"code"
 
 
+def test_a_damaged_entry_of_the_first_server_is_told_as_such(folder: Path) -> None:
+    cache = CompileCache(folder)
+    keep(cache, b"first")
+    (folder / KEY / "digests.json").write_text("{")
+    with pytest.raises(DamagedEntryError):
+        keep(cache, b"second")
+
+
 def test_what_nobody_uses_goes_after_a_while(folder: Path) -> None:
     cache = CompileCache(folder)
     keep(cache)
