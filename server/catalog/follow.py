@@ -117,7 +117,7 @@ class Follower:
             labels = self._repository.labels(name)
         except RepositoryError as error:
             self._complain(name, f"version labels stay as they were: {error}")
-            labels = self._catalog.labels(name)
+            labels = dict(self._catalog.repository_labels(name))
         else:
             self._complain(name, "")
         return Folder(versions, labels, misplaced)

@@ -219,6 +219,16 @@ async def test_malformed_labels_stay_as_they_were(world: World) -> None:
     assert (await world.classify(label="stable"))[0] == 1
 
 
+async def test_labels_set_by_call_do_not_become_the_repositorys(world: World) -> None:
+    publish_tiny_artifact(world.root)
+    await world.follower.look()
+    world.control.set_label(TINY_NAME, "stable", 1)
+    (world.root / TINY_NAME / "labels.json").write_text("{")
+    await world.follower.look()
+    world.control.set_label(TINY_NAME, "stable", None)
+    assert world.catalog.labels(TINY_NAME) == {}
+
+
 async def test_what_does_not_fit_is_refused_with_what_would_have_to_go(world_of: Make) -> None:
     artifact = 150_000  # bytes that the tiny one takes while it loads, and a little less after
     world = world_of(budget_bytes=artifact + artifact // 2)
