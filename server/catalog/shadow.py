@@ -3,7 +3,7 @@
 ::
 
     answer ──> offer (a copy by weight; dropped where too many wait) ──> a free lane that no model
-    wants ──> scores, on a thread of the lowest priority ──> compared with what was answered
+    wants ──> scores, on a thread of their own ──> compared with what was answered
 
 A copy takes no lane and no place in any queue, and no prediction learns from it: what requests are
 refused for never counts it. Under load the copies that wait are not computed, then new ones are
@@ -28,7 +28,7 @@ from server.catalog.servable import Servable
 from server.pipeline.decode import DecodePool, ImageSource, PreparedPixels
 from server.pipeline.engine import Scores
 from server.pipeline.lanes import Lanes
-from server.pipeline.threads import spare_thread
+from server.pipeline.threads import compute_threads
 from server.pipeline.views import Quality
 from server.telemetry.metrics import Metrics
 
@@ -101,7 +101,8 @@ class Shadows:
         self._most_bytes = most_bytes
         self._held_bytes = 0
         self._copies: asyncio.Queue[_Copy] = asyncio.Queue(most_copies)
-        self._thread = spare_thread("shadow")
+        # No less urgent than others that compute: it would wait for a processor with the GIL held.
+        self._thread = compute_threads(1, "shadow", torch_threads=1)
         self._room = asyncio.Event()
         self._seat = lanes.join(self._room.set)
         self._seat.used_s = inf  # so that every other seat comes first

@@ -4,18 +4,10 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import torch
 
-_NICEST = 19
 _NICENESS = 10  # below the event loop's: under overload it must still refuse at once
-
-
-def spare_thread(name: str) -> ThreadPoolExecutor:
-    """One thread that computes only on processors for which nothing else has work: sched(7),
-    SCHED_IDLE. Where there is no such policy it is as nice as can be on Linux."""
-    return ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_stand_back)
 
 
 def compute_threads(count: int, name: str, torch_threads: int) -> ThreadPoolExecutor:
@@ -37,14 +29,5 @@ def _begin(torch_threads: int) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _niceness())
 
 
-def _stand_back() -> None:
-    torch.set_num_threads(1)
-    if sys.platform != "linux":
-        return
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICEST)
-    with suppress(OSError):  # a sandbox may not know the policy
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
-
-
 def _niceness() -> int:
-    return min(_NICEST, os.getpriority(os.PRIO_PROCESS, os.getpid()) + _NICENESS)
+    return min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + _NICENESS)
