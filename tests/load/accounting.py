@@ -66,9 +66,10 @@ async def account(plan: Plan, root: Path, sent: Photos, seed: int) -> dict[str, 
     traffic = Traffic(sent, MIX, seed)
     share = plan.requests // (len(plan.faults) + 1)
     kept: dict[str, int] = {}
-    async with Proxy() as proxy:
-        deployment = Deployment(flags, plan.fronts, proxy, disk)
-        await deployment.start()
+    async with (
+        Proxy() as proxy,
+        Deployment(flags, plan.fronts, proxy, disk) as deployment,
+    ):
         faults = Faults(deployment)
         await traffic.run(proxy.address, share)
         held = [holdings(deployment.server.process.pid)]

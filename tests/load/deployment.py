@@ -71,6 +71,14 @@ class Deployment:
         assert self._server is not None
         return self._server
 
+    async def __aenter__(self) -> "Deployment":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # A server that a failed run has left would keep this process waiting for its log.
+        await asyncio.to_thread(self._stack.close)
+
     async def start(self) -> None:
         """Start the server."""
         # One port for all lives of an engine, which starts anew at port 0 with another.
