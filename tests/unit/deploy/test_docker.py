@@ -73,7 +73,7 @@ def test_the_extras_that_the_images_install_exist(wheel: zipfile.ZipFile) -> Non
     asked = {
         extra for extras in re.findall(r"\)\[([a-z,]+)\]", TEXT) for extra in extras.split(",")
     }
-    assert {"server", "tracing", "gpu", "trainer", "web"} == asked <= set(known)
+    assert {"server", "stores", "tracing", "gpu", "trainer", "web"} == asked <= set(known)
 
 
 def test_the_images_environment_is_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:

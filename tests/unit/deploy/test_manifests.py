@@ -219,6 +219,24 @@ def test_components_fit_their_overlay(name: str, tmp_path: Path) -> None:
 
 
 @needs_kubectl
+def test_models_in_s3_are_kept_where_the_pod_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = with_component(tmp_path, "models-s3")
+    server = server_of(found)
+    for variable in server["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    settings = settings_of(found, tmp_path)
+    assert str(settings.repository) == "s3://bucket/models"
+    mount = next(mount for mount in server["volumeMounts"] if mount["name"] == "models")
+    assert not mount.get("readOnly")
+    assert settings.store_cache is not None
+    assert settings.store_cache.is_relative_to(mount["mountPath"])
+    secrets = [source["secretRef"]["name"] for source in server["envFrom"]]
+    assert secrets == ["menagerie-server", "menagerie-s3"]
+
+
+@needs_kubectl
 def test_with_tls_the_probes_ask_a_port_that_needs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
