@@ -91,6 +91,11 @@ class InputSpec(_Frozen):
     std: tuple[Positive, Positive, Positive]
     colour: Literal["RGB"] = "RGB"
 
+    @property
+    def pixels(self) -> tuple[int, int, str, float, str]:
+        """What makes the pixels of a photograph: mean and deviation come after."""
+        return self.height, self.width, self.resize_rule, self.crop_fraction, self.colour
+
     @model_validator(mode="after")
     def _square(self) -> Self:
         if self.height != self.width:

@@ -20,7 +20,6 @@ from math import inf
 
 from torch import Tensor
 
-from models.manifest import InputSpec
 from server.catalog.catalog import Catalog
 from server.catalog.classification import Classification, Prediction
 from server.catalog.entry import State
@@ -228,14 +227,9 @@ def _image_for(
 ) -> Tensor | ImageSource | None:
     """What the version needs of an image; None where it cannot be had any more."""
     is_prepared = isinstance(source, PreparedPixels)
-    if _pixels(to.manifest.input) == _pixels(servable.manifest.input):
+    if to.manifest.input.pixels == servable.manifest.input.pixels:
         return image.clone() if is_prepared else image  # a front's memory is another's soon
     return None if is_prepared else source
-
-
-def _pixels(spec: InputSpec) -> tuple[object, ...]:
-    """What makes the pixels of an input: mean and deviation are inside the module."""
-    return spec.height, spec.width, spec.resize_rule, spec.crop_fraction, spec.colour
 
 
 def _labels(servable: Servable) -> tuple[str, str]:

@@ -200,7 +200,7 @@ class _Visit:
         return (spec.model_dump_json().encode(),)
 
     def _image(self, about: bytes, rest: list[bytes]) -> PreparedPixels:
-        slot, height, width, size, spent_s, content, *measured = IMAGE.unpack(about)
+        slot, height, width, size, spent_s, content, rule, *measured = IMAGE.unpack(about)
         content = content if any(content) else b""
         statistics = ImageStatistics(*measured)
         if slot == NOWHERE:
@@ -209,8 +209,8 @@ class _Visit:
         if slot == INLINE:
             flat = torch.frombuffer(bytearray(rest[0]), dtype=torch.uint8)
             pixels = flat.view(3, height, width)
-            return PreparedPixels(pixels, None, size, spent_s, statistics, content=content)
-        if self._slots is None:
+        elif self._slots is None:
             raise ValueError("a slot before HELLO")
-        pixels = self._slots.pixels(slot, height, width)
-        return PreparedPixels(pixels, None, size, spent_s, statistics, content=content)
+        else:
+            pixels = self._slots.pixels(slot, height, width)
+        return PreparedPixels(pixels, None, size, spent_s, statistics, content, rule)

@@ -20,16 +20,16 @@ from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
 from server.fronts.slots import Slots
 from server.pipeline.content import CONTENT_BYTES, content_of
-from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
+from server.pipeline.decode import RULE_BYTES, DecodePool, ImageSource, MeasuredImage, rule_of
 from server.rpc import translate
 from server.rpc.answers import Served, told
 from server.rpc.calls import Caller
 from server.rpc.status import request_id_of, status_of
 
 # What became of the image: slot (-1: it comes with the frame; -2: there is none), height, width,
-# bytes that came, seconds of decoding, its content (NUL: not known), and the fields of its
-# ImageStatistics.
-IMAGE = struct.Struct(f"<iIIId{CONTENT_BYTES}s4d")
+# bytes that came, seconds of decoding, its content (NUL: not known), how its pixels were made, and
+# the fields of its ImageStatistics.
+IMAGE = struct.Struct(f"<iIIId{CONTENT_BYTES}s{RULE_BYTES}s4d")
 INLINE, NOWHERE = -1, -2
 _NOTHING = ImageStatistics(0.0, 0.0, 0.0, 0.0)
 
@@ -197,6 +197,7 @@ class RemoteAnswers:
             source.size,
             spent_s,
             content,
+            rule_of(spec),
             measured.statistics or _NOTHING,
         )
         if slot is None:
@@ -235,6 +236,7 @@ def _about(
     size: int,
     spent_s: float,
     content: bytes,
+    rule: bytes = b"",
     statistics: ImageStatistics = _NOTHING,
 ) -> bytes:
-    return IMAGE.pack(slot, *shape, size, spent_s, content, *astuple(statistics))
+    return IMAGE.pack(slot, *shape, size, spent_s, content, rule, *astuple(statistics))

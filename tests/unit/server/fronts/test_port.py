@@ -20,7 +20,7 @@ from server.fronts.remote import RemoteAnswers
 from server.fronts.slots import Slots
 from server.pipeline.decode import DecodePool
 from server.rpc.calls import Caller, Handlers
-from tests.artifacts import TINY_NAME, coloured, publish_tiny_artifact
+from tests.artifacts import TINY_NAME, coloured, publish_tiny_artifact, tiny_input
 from tests.unit.server.catalog.conftest import World, a_caller, answers_of, world, world_of
 
 __all__ = ["world", "world_of"]  # fixtures
@@ -85,6 +85,27 @@ async def test_a_canary_gets_its_share_whatever_its_input(world: World, tmp_path
         if each.name.endswith("_total") and each.value:
             totals[each.labels["code"]] += int(each.value)
     assert totals == {"OK": 80}  # an image that has to come again is one request
+
+
+async def test_a_version_that_cuts_photos_otherwise_gets_its_own_pixels(
+    world: World, tmp_path
+) -> None:
+    """Of the same size: nothing else would show that they are another's."""
+    publish_tiny_artifact(world.root)
+    request = red()
+    pixels = coloured("red", 40)
+    pixels[:, 8:32, 8:32] = coloured("blue", 24)
+    request.image.raw.data = pixels.permute(1, 2, 0).contiguous().numpy().tobytes()
+    found = []
+    async with front_of(world, tmp_path) as front:
+        for _ in range(2):
+            await world.follower.look()
+            copy = classify_pb2.ClassifyRequest.FromString(request.SerializeToString())
+            served = await front.serve("Classify", copy, a_caller())
+            found.append(served.outcome.predictions[0].id)
+            spec = tiny_input().model_copy(update={"crop_fraction": 0.5})
+            publish_tiny_artifact(world.root, input=spec)
+    assert found == ["red", "blue"]
 
 
 async def test_what_the_engine_knows_is_not_decoded(world: World, tmp_path) -> None:
