@@ -87,6 +87,7 @@ def engine_of(
     stack.callback(decoder.close)
     takeovers = _takeovers(settings, options, metrics, cache)
     provided = provision(settings, decoder, options, metrics, takeovers)
+    stack.callback(provided.source.close)
     catalog = provided.catalog
     watch(settings, metrics, catalog, options)
     metrics.watch_dropped_log_lines(dropped_log_lines)

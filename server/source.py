@@ -1,8 +1,9 @@
 """Where models lie, from settings: a folder, or a store with a folder that mirrors it."""
 
 import hashlib
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.errors import RepositoryError, StoreError
@@ -29,12 +30,14 @@ class Source:
         called: What calls may name: in a store, versions too that are not here yet.
         mirroring: Keeps them as the store says; None: they are a folder.
         poll_s: How often to look at the store; 0: at the start alone.
+        closed: Set once nothing is to be fetched any more.
     """
 
     followed: ModelRepository
     called: ModelRepository
     mirroring: Mirroring | None = None
     poll_s: float = 0.0
+    closed: threading.Event = field(default_factory=threading.Event)
 
     async def start(self) -> None:
         """Look at the store for the first time, if there is one."""
@@ -45,6 +48,10 @@ class Source:
         """Follow the store, if there is one."""
         if self.mirroring is not None and self.poll_s:
             await self.mirroring.run(self.poll_s)
+
+    def close(self) -> None:
+        """End fetching for a call, too: the process would wait for its thread."""
+        self.closed.set()
 
 
 def source_of(
@@ -72,6 +79,7 @@ def _mirrored(settings: Settings, url: str, choice: Choice, metrics: StoreMetric
         raise StoreError("repository: a store needs the extra 'stores'") from error
     root, key = _cache_folder(settings, url), settings.model_key
     budget_bytes = settings.store_cache_mib * 2**20
+    closed = threading.Event()
     mirror = Mirror(
         Store(url),
         ModelRepository(root, key),
@@ -79,14 +87,14 @@ def _mirrored(settings: Settings, url: str, choice: Choice, metrics: StoreMetric
         choice,
         budget_bytes,
         telling(metrics),
+        lambda: not closed.is_set(),
     )
     metrics.cache_limit_bytes.set(budget_bytes)
     mirroring = Mirroring(mirror, choice, metrics)
     # To look once alone is to look at the store once, too.
     poll_s = settings.store_poll_s if settings.repository_poll_s else 0.0
-    return Source(
-        FollowedMirror(root, key, mirror), CalledMirror(root, key, mirror), mirroring, poll_s
-    )
+    followed, called = FollowedMirror(root, key, mirror), CalledMirror(root, key, mirror)
+    return Source(followed, called, mirroring, poll_s, closed)
 
 
 def _cache_folder(settings: Settings, url: str) -> Path:

@@ -4,16 +4,18 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.errors import RepositoryError
+from models.errors import RepositoryError, StoreError
 from models.image_header import ImageLimits
 from server.catalog import mirroring
 from server.catalog.catalog import Catalog
 from server.catalog.policy import parse_policy
+from server.composition import engine_of
 from server.pipeline.decode import DecodePool
 from server.settings import SettingsError, load_settings
 from server.source import Source, source_of
@@ -101,6 +103,17 @@ async def test_a_store_that_hangs_holds_up_neither_start_nor_end(
         running.cancel()
         await asyncio.wait({running}, timeout=5)
         assert running.cancelled()
+
+
+async def test_nothing_is_fetched_once_the_server_has_ended(remote: Path, tmp_path: Path) -> None:
+    flags = ("--store-cache", str(tmp_path / "cache"), "--lanes", "1", "--decode-workers", "1")
+    settings = load_settings(["--repository", f"file://{remote}", *flags])
+    async with AsyncExitStack() as stack:
+        source = engine_of(settings, Metrics(CollectorRegistry()), lambda: 0, stack).models.source
+        await source.start()
+    assert source.called.versions(TINY_NAME) == [1, 2]
+    with pytest.raises(StoreError, match="stopped"):
+        source.called.read(TINY_NAME, 1)
 
 
 async def test_a_cache_that_others_could_write_is_refused(catalog: Catalog, tmp_path: Path) -> None:
