@@ -17,6 +17,7 @@ from google.rpc import status_pb2
 
 from proto.classify.v1 import classify_pb2, record_pb2
 from server.pipeline.offload import Offload
+from server.rpc.translate import MAX_TOP_K
 from server.telemetry.request_log import is_among
 
 log = logging.getLogger(__name__)
@@ -186,6 +187,8 @@ def _recorded(passed: Passed) -> record_pb2.RecordedRequest:
     )
     found.arrival_time.FromNanoseconds(round(passed.arrived_s * _NANOSECONDS))
     found.request.ClearField("routing_key")
+    if found.request.HasField("top_k"):  # a method that asks for tensors may have more
+        found.request.top_k = min(found.request.top_k, MAX_TOP_K)
     if not passed.request.may_keep_image:
         found.request.ClearField("image")
     if isinstance(passed.outcome, classify_pb2.ClassifyResponse):

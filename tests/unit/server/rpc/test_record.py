@@ -8,6 +8,7 @@ from google.rpc import status_pb2
 
 from proto.classify.v1 import classify_pb2, record_pb2
 from server.rpc.record import Passed, Recorder, RecordPolicy
+from server.rpc.translate import ALL_LABELS, MAX_TOP_K, top_k
 
 IMAGE = bytes(range(256)) * 4
 MIB = 2**20
@@ -57,6 +58,16 @@ def test_a_request_is_recorded_with_its_time_and_its_answer(tmp_path: Path) -> N
     assert kept_back.image_bytes == len(IMAGE)
     assert {one.request.routing_key for one in (allowed, kept_back, refused)} == {""}
     assert refused.error.code == 14
+
+
+def test_what_asked_for_all_labels_can_be_asked_again(tmp_path: Path) -> None:
+    one = passed()
+    one.request.top_k = ALL_LABELS
+    recorder = Recorder(RecordPolicy(tmp_path, 1.0, MIB))
+    recorder.note("a", one)
+    recorder.close()
+    (recorded,) = read(tmp_path)
+    assert top_k(recorded.request, "Classify") == MAX_TOP_K
 
 
 def test_the_request_itself_stays_as_it_is(tmp_path: Path) -> None:
