@@ -163,12 +163,11 @@ class _Visit:
             self._send(frame, Kind.STATUS, refused.SerializeToString())
 
     async def _classify(self, frame: Frame) -> None:
-        method, caller, message, about, *rest = frame.blobs
+        method, caller, message, met, about, *rest = frame.blobs
         source = self._image(about, rest)
         request = classify_pb2.ClassifyRequest.FromString(message)
-        served = await self._answers.serve(
-            method.decode(), request, callers.unpack(caller, self._quotas), source
-        )
+        who = callers.unpack(caller, self._quotas)
+        served = await self._answers.serve(method.decode(), request, who, source, met.decode())
         if source.wanted is not None:
             spec = source.wanted.model_dump_json().encode()
             self._send(frame, Kind.STALE, spec, served.version.encode())

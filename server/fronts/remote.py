@@ -14,7 +14,7 @@ from google.rpc import code_pb2, status_pb2
 from models.image_statistics import ImageStatistics
 from models.manifest import InputSpec
 from proto.classify.v1 import classify_pb2
-from server.errors import DrainingError, InvalidRequestError
+from server.errors import DrainingError, InvalidRequestError, ModelChangedError
 from server.fronts import callers
 from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
@@ -121,6 +121,7 @@ class RemoteAnswers:
         if not (self._keeps_images and request.may_keep_image):
             request.ClearField("image")
         head = (method.encode(), callers.pack(caller))
+        message, met = request.SerializeToString(), b""
         model = request.model.SerializeToString()
         content = b""
         if self._asks_first and not isinstance(source, InvalidRequestError):
@@ -135,15 +136,17 @@ class RemoteAnswers:
             frame = await self._link.ask(
                 Kind.CLASSIFY,
                 *head,
-                request.SerializeToString(),
+                message,
+                met,
                 *package.blobs,
                 done=package.done,
             )
             if frame.kind is not Kind.STALE:
                 break
             spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
-            # It has had its turn at the canary: now it is for the version that it met.
-            request.model.version = frame.blobs[1].decode()
+            met = frame.blobs[1]  # it has had its turn at the canary
+        else:
+            raise ModelChangedError("the model has changed again and again")
         if frame.kind is Kind.ANSWER:
             return classify_pb2.ClassifyResponse.FromString(frame.blobs[0])
         return self._refusal(frame)

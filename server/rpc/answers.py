@@ -5,6 +5,7 @@ from __future__ import annotations  # grpc's handler types are generic in their 
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -15,9 +16,17 @@ from google.rpc import code_pb2, status_pb2
 from proto.classify.v1 import classify_pb2
 from server.catalog.catalog import Catalog
 from server.catalog.classification import Classification
+from server.catalog.entry import Selection
 from server.catalog.servable import Servable
 from server.catalog.shadow import Shadows
-from server.errors import CallLostError, DeadlineExpiredError, ModelChangedError
+from server.errors import (
+    CallLostError,
+    DeadlineExpiredError,
+    DrainingError,
+    ModelChangedError,
+    NotFoundError,
+    NotReadyError,
+)
 from server.pipeline.decode import ImageSource, PreparedPixels
 from server.rpc import translate
 from server.rpc.calls import Caller, accept_request_id
@@ -119,6 +128,7 @@ class CatalogAnswers:
         request: classify_pb2.ClassifyRequest,
         caller: Caller,
         source: ImageSource | None = None,
+        met: str = "",
     ) -> Served:
         """Answer one request: never raises but when the call is cancelled.
 
@@ -127,6 +137,8 @@ class CatalogAnswers:
             request: The request.
             caller: Whose it is.
             source: Its image, where that is not in the request.
+            met: The version that it met when it came before, without its pixels or with others:
+                it goes there again as long as that takes requests.
         """
         started = time.perf_counter()
         # A name that is refused stands in the answer, to match it, and nowhere else.
@@ -138,9 +150,7 @@ class CatalogAnswers:
         self._metrics.in_flight.inc()
         try:
             request_id = accept_request_id(request.request_id)
-            servable = self._catalog.servable(
-                translate.selection(request.model, request.routing_key)
-            )
+            servable = self._servable(request, met)
             labels = (servable.manifest.name, str(servable.manifest.version))
             found = await self._answer_within(servable, method, request, caller, source)
             total_s = time.perf_counter() - started
@@ -210,6 +220,13 @@ class CatalogAnswers:
             self._observe(RequestRecord(method, request_id, *labels, code, total_s))
             return status
         return None
+
+    def _servable(self, request: classify_pb2.ClassifyRequest, met: str) -> Servable:
+        selection = translate.selection(request.model, request.routing_key)
+        if met:
+            with suppress(NotFoundError, NotReadyError, DrainingError):  # it has left meanwhile
+                return self._catalog.servable(Selection(selection.name, met))
+        return self._catalog.servable(selection, in_turn=not met)
 
     async def _answer_within(
         self,

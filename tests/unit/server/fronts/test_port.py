@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from math import inf
 
+import pytest
 from google.rpc import code_pb2, status_pb2
 
 from models.image_header import ImageLimits
@@ -131,3 +132,21 @@ async def test_an_image_that_has_to_come_again_counts_once(world: World, tmp_pat
     assert isinstance(first.outcome, classify_pb2.ClassifyResponse), first.outcome
     assert isinstance(known.outcome, status_pb2.Status)  # what is known counts, too
     assert known.outcome.code == code_pb2.RESOURCE_EXHAUSTED
+
+
+async def test_a_version_that_leaves_while_an_image_is_decoded_loses_no_request(
+    world: World, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_tiny_artifact(world.root)
+    await world.follower.look()
+    async with front_of(world, tmp_path, cache_bytes=2**20) as front:
+        decode = front._decoder.decode
+
+        async def decode_slowly(*arguments: object) -> object:
+            publish_tiny_artifact(world.root)
+            await world.follower.look()
+            return await decode(*arguments)
+
+        monkeypatch.setattr(front._decoder, "decode", decode_slowly)
+        served = await front.serve("Classify", red(), a_caller())
+    assert served.outcome.model_version == "2", served.outcome
