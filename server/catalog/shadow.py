@@ -104,6 +104,7 @@ class Shadows:
         self._thread = compute_threads(1, "shadow", torch_threads=1)
         self._room = asyncio.Event()
         self._seat = lanes.join(self._room.set)
+        catalog.on_change(self._room.set)  # or copies would hold a version that has left
         self._seat.used_s = inf  # so that every other seat comes first
         self._known: tuple[str, ...] = ()  # whose counters were begun last
         self._complained: tuple[str, ...] = ()  # of whose failures the log has told last
@@ -155,7 +156,7 @@ class Shadows:
     async def _run(self) -> None:
         while True:
             copy = await self._copies.get()
-            while not self._seat.finds_free():
+            while self._is_on_trial(copy.to) and not self._seat.finds_free():
                 await self._room.wait()
                 self._room.clear()
             self._held_bytes -= copy.held_bytes

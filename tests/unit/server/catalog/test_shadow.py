@@ -255,9 +255,9 @@ async def test_a_version_that_leaves_takes_its_trial_with_it(world: World) -> No
             await asyncio.sleep(0)
             await world.loader.unload(world.entry(2))
             assert world.catalog.route(TINY_NAME).shadow is None
-            lane.give_back(0.0)
-            await settled(world)
+            await settled(world)  # while no lane is free: it would hold the version's memory
             assert drops(world) == {"gone": 1}
+            lane.give_back(0.0)
             assert (await world.classify())[0] == 1
     assert world.states() == {1: State.READY}
 
