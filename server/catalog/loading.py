@@ -80,6 +80,7 @@ class Loader:
         self._one_at_a_time = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._gone: deque[tuple[str, str]] = deque()
+        self._releases: dict[tuple[str, int], asyncio.Event] = {}
 
     async def load(self, name: str, version: int) -> Entry:
         """Load a version; it takes requests once it is READY.
@@ -88,6 +89,8 @@ class Loader:
             Its entry: READY, or FAILED with the reason.
         """
         async with self._one_at_a_time:
+            if (release := self._releases.get((name, version))) is not None:
+                await release.wait()  # or what it takes away would be what is told of the new one
             known = self._catalog.versions(name).get(version)
             if known is not None and known.state in (State.READY, State.LOADING):
                 return known
@@ -170,12 +173,17 @@ class Loader:
         task.add_done_callback(self._leaving.discard)
 
     async def _release(self, entry: Entry, servable: Servable) -> None:
-        if self._takeovers is not None:
-            self._takeovers.forget(servable)
-        await servable.drain()
-        self._withdraw(entry, servable)
-        entry.servable = None
-        await asyncio.to_thread(_give_back_memory)
+        release = self._releases[entry.name, entry.version] = asyncio.Event()
+        try:
+            if self._takeovers is not None:
+                self._takeovers.forget(servable)
+            await servable.drain()
+            self._withdraw(entry, servable)
+            entry.servable = None
+            await asyncio.to_thread(_give_back_memory)
+        finally:
+            self._releases.pop((entry.name, entry.version), None)
+            release.set()
 
     def _fail(self, entry: Entry, reason: str, error: Exception) -> None:
         entry.state, entry.reason, entry.memory_bytes = State.FAILED, reason, 0

@@ -1,5 +1,6 @@
 """What administrators may change while requests flow."""
 
+import asyncio
 import time
 from collections import Counter
 
@@ -172,6 +173,23 @@ async def test_no_name_is_a_path(world_of: Make, name: str) -> None:
     publish_tiny_artifact(world.root)
     with pytest.raises((InvalidRequestError, NotFoundError)):
         await world.control.load(name)
+
+
+async def test_a_version_comes_back_once_it_has_left(world_of: Make) -> None:
+    world = world_of(explicit=True)
+    publish_tiny_artifact(world.root)
+    await world.control.load(TINY_NAME)
+    with world.entry(1).servable._busy():
+        leaving = asyncio.create_task(world.control.unload(TINY_NAME))
+        await asyncio.sleep(0)
+        assert world.states() == {1: State.DRAINING}
+        coming = asyncio.create_task(world.control.load(TINY_NAME))
+        await asyncio.wait({coming}, timeout=0.2)
+    await leaving
+    await coming
+    assert world.states() == {1: State.READY}
+    for metric in (world.metrics.model_info, world.metrics.engine_info):
+        assert len(metric.collect()[0].samples) == 1
 
 
 async def test_a_version_that_is_being_unloaded_says_so(world: World) -> None:
