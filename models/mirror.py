@@ -99,8 +99,8 @@ class Mirror:
             RepositoryError: The cache cannot be written.
         """
         self.listing = listing = self.store.listing()
-        for key in [key for key in self._refusals if key not in _keys(listing)]:
-            del self._refusals[key]
+        for key in self._refusals.keys() - _keys(listing):  # a call may take one out meanwhile
+            self._refusals.pop(key, None)
         for model, versions in listing.versions.items():
             self._follow(model, versions, self._labels_of(model, listing))
 

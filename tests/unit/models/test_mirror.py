@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from models import mirror as mirror_module
 from models.errors import RepositoryError, StoreError
-from models.leases import Leases
-from models.listing import write_index
+from models.leases import Key, Leases
+from models.listing import Listing, write_index
 from models.mirror import Event, Mirror
 from models.mirrored import CalledMirror, FollowedMirror
 from models.repository import ModelRepository
@@ -291,6 +292,29 @@ def test_a_call_may_name_what_is_not_wanted(world: World) -> None:
     assert world.versions() == [1, 3]
     with pytest.raises(RepositoryError, match="no version 9"):
         called.read(TINY_NAME, 9)
+
+
+def test_a_call_may_bring_a_version_while_the_store_is_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish(2)
+    whole = world.file(2, "model.pt").read_bytes()
+    for version in (1, 2):
+        world.file(version, "model.pt").write_bytes(b"another")
+    world.policy = "all"
+    world.mirror.refresh()
+    assert set(world.mirror.refusals(TINY_NAME)) == {1, 2}
+    world.file(2, "model.pt").write_bytes(whole)
+    keys = mirror_module._keys
+
+    def meanwhile(listing: Listing) -> set[Key]:
+        monkeypatch.undo()
+        world.mirror.bring(TINY_NAME, 2)
+        return keys(listing)
+
+    monkeypatch.setattr(mirror_module, "_keys", meanwhile)
+    world.mirror.refresh()
+    assert world.versions() == [2]
 
 
 @pytest.fixture
