@@ -67,11 +67,14 @@ class Connection:
         """Yield a client; end the command with a sentence where it fails, see ``exits``.
 
         Raises:
-            typer.Exit: The body failed because of the server, Ctrl-C, or a closed pipe.
+            typer.Exit: A credential cannot be used, or the body failed because of the server,
+                Ctrl-C, or a closed pipe.
         """
-        client = Client(self.server, timeout_s=self.timeout_s, credentials=self.credentials)
-        with exits(self.server), client:
+        with exits(self.server), self._client() as client:
             yield client
+
+    def _client(self) -> Client:
+        return Client(self.server, timeout_s=self.timeout_s, credentials=self.credentials)
 
 
 def new_connection(timeout_s: float = DEFAULT_TIMEOUT_S) -> Bundle:

@@ -169,10 +169,12 @@ def watch(
 @contextmanager
 def _administrator(connection: Connection) -> Iterator[AdminClient]:
     """Yield a client of AdminService; see ``Connection.open``."""
-    client = AdminClient(
-        connection.server, timeout_s=connection.timeout_s, credentials=connection.credentials
-    )
-    with exits(connection.server), client:
+    with (
+        exits(connection.server),
+        AdminClient(
+            connection.server, timeout_s=connection.timeout_s, credentials=connection.credentials
+        ) as client,
+    ):
         yield client
 
 

@@ -139,3 +139,25 @@ def test_help_fits_a_terminal_of_80_columns(cli):
         wide = [line for line in page.splitlines() if len(line) > 80]
         assert all(line.startswith("    python -m client ") for line in wide), wide
     assert "wait until they are READY." in " ".join(cli("models", "--help").out.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "classify photo.jpg",
+        "doctor",
+        "feedback id cat",
+        "health",
+        "models",
+        "models load name 1",
+        "models watch",
+        "plan --rps 1 --p99 100ms",
+        "trace id",
+        "watch .",
+    ],
+)
+def test_a_certificate_that_is_missing_is_a_mistake_of_the_command_line(command, cli, tmp_path):
+    group, *rest = command.split()
+    ended = cli(group, *rest, "--tls-ca", tmp_path / "missing.pem")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("missing.pem: No such file or directory.\n")
