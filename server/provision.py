@@ -2,8 +2,8 @@
 alone calls it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,7 +57,8 @@ class Provision:
 
     async def load(self) -> None:
         """Load what is to be there from the start."""
-        await self.routes.restore()
+        with _naming_state_dir(self.settings):
+            await self.routes.restore()
         await self.source.start()
         if self.settings.model_control == "watch":
             await self.follower.look()
@@ -119,8 +120,15 @@ def provision(
 def _route_store(settings: Settings) -> RouteStore | None:
     if settings.state_dir is None:
         return None
-    try:
+    with _naming_state_dir(settings):
         return RouteStore(settings.state_dir)
+
+
+@contextmanager
+def _naming_state_dir(settings: Settings) -> Iterator[None]:
+    """Say that the folder is no good."""
+    try:
+        yield
     except OSError as error:
         raise SettingsError(f"state_dir: {settings.state_dir}: {error.strerror}") from error
 

@@ -71,6 +71,9 @@ class RouteStore:
         """What was written last, by model; nothing where that is damaged, which the log then says.
 
         A damaged file is kept under another name, for people to look at.
+
+        Raises:
+            OSError: It is there and cannot be read; it may be whole, so it stays.
         """
         try:
             with self._path.open("rb") as file:
@@ -78,7 +81,7 @@ class RouteStore:
             found = _File.model_validate_json(content)
         except FileNotFoundError:
             return {}
-        except (OSError, ValidationError) as error:
+        except ValidationError as error:
             log.error("what was set by call is lost: %s: %s", self._path, _short(error))  # noqa: TRY400 - says it all
             self._set_aside()
             return {}
@@ -127,7 +130,11 @@ class KeptRoutes:
         self._settled.set()
 
     async def restore(self) -> None:
-        """Take in what was written: before anything is loaded."""
+        """Take in what was written: before anything is loaded.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         if self._store is None:
             return
         for name, route in (await asyncio.to_thread(self._store.read)).items():
@@ -198,8 +205,6 @@ def _share(share: Share | None) -> dict[str, object]:
     return {} if share is None else {"version": share.version, "share": share.share}
 
 
-def _short(error: OSError | ValidationError) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
+def _short(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

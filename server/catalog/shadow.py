@@ -107,7 +107,7 @@ class Shadows:
         catalog.on_change(self._room.set)  # or copies would hold a version that has left
         self._seat.used_s = inf  # so that every other seat comes first
         self._known: tuple[str, ...] = ()  # whose counters were begun last
-        self._complained: tuple[str, ...] = ()  # of whose failures the log has told last
+        self._complained: set[tuple[str, ...]] = set()  # of whose failures the log has told
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -179,8 +179,8 @@ class Shadows:
         try:
             scores = await self._score(copy)
         except Exception:  # nothing about a copy is anybody's trouble
-            if self._complained != (who := (*_labels(copy.to), copy.to.digest)):
-                self._complained = who
+            if (who := (*_labels(copy.to), copy.to.digest)) not in self._complained:
+                self._complained.add(who)
                 log.warning("copies are not answered", exc_info=True)
             self._count(copy.to, Outcome.FAILED)
             return

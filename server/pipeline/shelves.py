@@ -35,7 +35,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(0o700, parents=True, exist_ok=True)  # photos of people
 
     def sizes(self) -> dict[str, int]:
         """See Shelf."""

@@ -120,7 +120,7 @@ class _Segments:
     """Files of a folder that are written one after the other; the oldest makes room."""
 
     def __init__(self, folder: Path, budget_bytes: int, clock: Callable[[], float]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # it may hold what users sent
         self._folder = folder
         self._budget_bytes = budget_bytes
         self._segment_bytes = budget_bytes // _SEGMENTS

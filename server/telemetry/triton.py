@@ -1,7 +1,7 @@
 """The server's metrics under the names of NVIDIA Triton, for dashboards made for it.
 
 Names and meanings: Triton's docs/user_guide/metrics.md. What Triton counts and this server
-does not (the time of copying inputs and outputs, caches) is left out.
+does not (the time of copying inputs and outputs) is left out.
 """
 
 from collections import defaultdict

@@ -39,6 +39,14 @@ def test_nothing_is_there_at_first(tmp_path: Path) -> None:
     assert list((tmp_path / "made" / "here").iterdir()) == []
 
 
+def test_a_file_that_cannot_be_read_now_stays(tmp_path: Path) -> None:
+    store = RouteStore(tmp_path)
+    (tmp_path / FILE_NAME).mkdir()  # as any error of the system that may pass
+    with pytest.raises(OSError, match="directory"):
+        store.read()
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
 @pytest.mark.parametrize(
     "content",
     [
