@@ -71,9 +71,12 @@ def test_no_request_fails_while_versions_are_swapped(tmp_path: Path) -> None:
                     newest.notify_all()
 
     memory = []
+    # The answers that Feedback may speak of fill their memory at first, swaps or not: few here.
     flags = ("--repository", str(tmp_path), "--repository-poll-s", "0.05", "--max-batch-size", "4")
     with (
-        run_server(*flags, "--log-request-share", "0", "--slow-request-ms", "0") as server,
+        run_server(
+            *flags, "--log-request-share", "0", "--slow-request-ms", "0", "--feedback-memory", "100"
+        ) as server,
         ThreadPoolExecutor(CALLERS) as pool,
     ):
         loops = [pool.submit(closed_loop, server.grpc) for _ in range(CALLERS)]
