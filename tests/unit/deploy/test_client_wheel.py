@@ -10,14 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from deploy.client_wheel import EXTRAS, ROOT, build
+from deploy.client_wheel import EXTRAS, ROOT
+from tests.unit.deploy.test_docker import lay_out
 
 _LARGEST_BYTES = 2**20
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("wheels"), isolated=False)
+    """Built of what the image's stage copies, and of nothing else."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
+    lay_out("client-wheel", source)
+    program = "import sys; from pathlib import Path; from deploy.client_wheel import build\n"
+    program += "print(build(Path(sys.argv[1]), isolated=False))"
+    built = subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return Path(built.stdout.strip())
 
 
 def python(wheel: Path, *arguments: str) -> str:

@@ -26,15 +26,29 @@ def test_hadolint_finds_nothing() -> None:
     assert (found.returncode, found.stdout) == (0, "")
 
 
-def copied() -> list[str]:
-    """What is copied from the context."""
-    lines = re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE)
+def copied(stage: str) -> list[str]:
+    """What a stage copies from the context."""
+    text = TEXT.partition(f" AS {stage}\n")[2].partition("\nFROM ")[0]
+    lines = re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE)
     return [source for line in lines for source in line.split()[:-1]]
+
+
+def lay_out(stage: str, folder: Path) -> None:
+    """Copy into `folder` what a stage copies, and nothing else."""
+    for name in copied(stage):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            copytree(ROOT / name, folder / name, ignore=ignore_patterns("__pycache__"))
+        else:
+            (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
 def test_everything_copied_exists_and_is_sent_to_the_builder() -> None:
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    for source in copied():
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", TEXT, re.MULTILINE)
+    sources = {source for stage in stages for source in copied(stage)}
+    assert "constraints.txt" in sources
+    for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in allowed, f".dockerignore keeps {source} out"
 
@@ -43,11 +57,7 @@ def test_everything_copied_exists_and_is_sent_to_the_builder() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built as the image builds it, from what is copied and nothing else."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    for name in copied():
-        if (ROOT / name).is_dir():
-            copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__"))
-        else:
-            (source / name).write_bytes((ROOT / name).read_bytes())
+    lay_out("wheel", source)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     built = subprocess.run(
         [*command, "--no-build-isolation", "--wheel-dir", str(out), str(source)],
@@ -74,6 +84,14 @@ def test_the_extras_that_the_images_install_exist(wheel: zipfile.ZipFile) -> Non
         extra for extras in re.findall(r"\)\[([a-z,]+)\]", TEXT) for extra in extras.split(",")
     }
     assert {"server", "stores", "tracing", "gpu", "trainer", "web"} == asked <= set(known)
+
+
+def test_the_images_of_clients_have_no_models_in_them() -> None:
+    for image in ("client", "web"):
+        assert f"FROM light-environment AS {image}-environment" in TEXT
+        assert f"--from={image}-environment" in TEXT
+    assert {"pyproject.toml", "client", "proto"} < set(copied("client-wheel"))
+    assert "models" not in copied("client-wheel")
 
 
 def test_the_images_environment_is_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
