@@ -37,6 +37,8 @@ for _command in (
     app.command()(_command)
 
 _REFUSED, _INTERRUPTED = 3, 130
+_ROOMS = ("models", "trainer")
+_OF_AUDIT = ("cleanlab", "pandas", "sklearn")
 
 
 def main() -> int:
@@ -61,6 +63,13 @@ def main() -> int:
         return _REFUSED
     except (TrainerError, ModelsError) as error:
         typer.echo(f"error: {error}", err=True)
+        return 1
+    except ModuleNotFoundError as error:
+        room = (error.name or "").partition(".")[0]
+        if room in _ROOMS:
+            raise
+        extra = "audit" if room in _OF_AUDIT else "trainer"
+        typer.echo(f"error: {room} is missing: pip install 'menagerie[{extra}]'", err=True)
         return 1
     return 0
 

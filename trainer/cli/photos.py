@@ -69,5 +69,5 @@ def ingest(
         folders = {spec.id: folder for folder, spec in reversed(labels.items())}
     found = sort_in(capture, data, read_decisions(decisions), folders)
     for label, count in sorted(found.added.items()):
-        typer.echo(f"{label}: {count} photos")
+        typer.echo(f"{label}: {count} {'photo' if count == 1 else 'photos'}")
     typer.echo(f"discarded: {found.discarded}")

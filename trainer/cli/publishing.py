@@ -27,7 +27,9 @@ def export(
 
 def publish(
     run: RunArgument,
-    repository: Annotated[Path, typer.Option(help="The model repository, a folder.")],
+    repository: Annotated[
+        Path, typer.Option(help="The model repository, a folder; made if it is new.")
+    ],
     data: DataOption = None,
     force: Annotated[
         str | None,
@@ -47,9 +49,9 @@ def publish(
     from trainer.run import Run
     from trainer.score import score
 
-    if not repository.is_dir():  # said before minutes of scoring
-        raise RunError(f"--repository {repository} is no folder: make it if the name is right")
-    scored = score(Run(run), data, cache or default_cache())
+    chosen = Run(run)
+    _make(repository)  # before minutes of scoring
+    scored = score(chosen, data, cache or default_cache())
     published = publish_run(
         scored,
         ModelRepository(repository),
@@ -64,6 +66,19 @@ def publish(
         f"published {scored.recipe.model} version {published.version}:"
         f" accuracy {scored.metrics.accuracy:.2%} on {scored.metrics.images} test photos"
     )
+
+
+def _make(repository: Path) -> None:
+    """Make the repository's folder if it is new. Its parent must be there: a name that is
+    mistyped early on makes no tree of folders.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    try:
+        repository.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--repository {repository}: {error.strerror}") from error
 
 
 def sign(
