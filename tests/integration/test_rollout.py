@@ -8,8 +8,7 @@ from shutil import which
 import pytest
 
 from tests.integration.conftest import ROOT
-
-UNSHARE = ("unshare", "--net", "--mount")
+from tests.load.cluster import UNSHARE
 
 
 def may_unshare() -> bool:
