@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from client.counting import counted
 from client.credentials import Credentials
 from client.errors import ClientError, ResourceExhaustedError, ServerUnavailableError
 from client.handshake import REACH_S, HandshakeError, shake_hands, speaks_tls
@@ -127,7 +128,7 @@ def _certificates(host: str, port: int, credentials: Credentials) -> Iterator[Fi
         yield Finding(
             "TLS",
             "warning",
-            f"the server's certificate expires in {peer.days_left:.0f} days",
+            f"the server's certificate expires in {counted(round(peer.days_left), 'day')}",
             "replace its files: the server reads them anew, without a restart",
         )
         return
@@ -212,7 +213,9 @@ def _answer(client: Client, models: list[ModelInfo]) -> Generator[Finding, None,
             "answer", "problem", f"the scores add up to {total:.3f}, not to 1", "publish it anew"
         )
     else:
-        yield Finding("answer", "ok", f"{answer.model} {answer.version} knows {len(labels)} labels")
+        yield Finding(
+            "answer", "ok", f"{answer.model} {answer.version} knows {counted(len(labels), 'label')}"
+        )
     return answer
 
 

@@ -21,6 +21,7 @@ from client.cli.extras import hint
 from client.cli.json_lines import Json
 from client.cli.paths import named_images
 from client.cli.screen import Screen, open_screen
+from client.counting import counted
 from client.errors import ServerUnavailableError
 from client.messages import Priority, Query
 from client.sdk import Client
@@ -174,7 +175,9 @@ def _measure(
     screen = open_screen()
     photos = read_photos(source for _, source in named_images(paths))
     if photos.left_out:
-        screen.err.print(f"{photos.left_out} photos are left out: the others fill the memory.")
+        screen.err.print(
+            f"Left out: {counted(photos.left_out, 'photo')}. The others fill the memory."
+        )
     settings: dict[str, Json] = {
         "server": target.address,
         "model": _served(target, load.timeout_s),

@@ -18,6 +18,7 @@ from client.bench.tally import Tally
 from client.cli.json_lines import Json
 from client.cli.screen import Screen
 from client.cli.table import bar, print_table
+from client.counting import counted
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 _ROWS = 14
@@ -27,7 +28,7 @@ def show(screen: Screen, result: Result, load: Load) -> None:
     """Print what people read; the histogram on terminals only."""
     tally = result.tally
     if result.interrupted:
-        screen.err.print(f"Interrupted: {tally.unfinished} requests were given up.")
+        screen.err.print(f"Interrupted: {counted(tally.unfinished, 'request')} given up.")
     screen.out.print(_summary(tally, load))
     if not tally.requests:
         return
@@ -116,7 +117,8 @@ def _ms(seconds: float) -> float:
 def _summary(tally: Tally, load: Load) -> Text:
     statuses = [f"{count:,} {status}" for status, count in tally.statuses.most_common()]
     lines = [
-        f"{tally.requests:,} requests in {tally.seconds:.1f} s: {', '.join(statuses) or 'none'}",
+        f"{counted(tally.requests, 'request')} in {tally.seconds:.1f} s:"
+        f" {', '.join(statuses) or 'none'}",
         f"{tally.answered_per_s:,.1f} answered/s",
     ]
     if load.deadline_s is not None:

@@ -18,6 +18,7 @@ from client.cli.progress import progress
 from client.cli.screen import Screen, open_screen
 from client.cli.table import image_block
 from client.cli.text import printable
+from client.counting import counted
 from client.errors import ClientError
 from client.messages import Priority, Quality
 from client.results import Outcome
@@ -201,5 +202,5 @@ def _run(
 
 def _end(screen: Screen, tally: _Tally) -> None:
     if tally.failed and tally.images > 1:
-        screen.err.print(f"{tally.failed} of {tally.images} images failed.")
+        screen.err.print(f"{tally.failed:,} of {counted(tally.images, 'image')} failed.")
     raise typer.Exit(tally.exit_code)

@@ -108,7 +108,7 @@ COMMANDS: Mapping[str, Command] = {
         (
             "replay RECORD --speed 2",
             "replay RECORD --version 5 --json",
-            "replay RECORD --server new.example.org:443 --against old.example.org:443",
+            "replay RECORD --against old.example.org:443",
         ),
     ),
 }

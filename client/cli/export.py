@@ -6,18 +6,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from client.cli import json_lines, options
 from client.cli.bundles import takes
 from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
-from client.cli.folder import CHOICE, Choice, Tally, folder_bar, report_failures, run
+from client.cli.folder import (
+    CHOICE,
+    Choice,
+    Tally,
+    conclude,
+    folder_bar,
+    report_failures,
+    run,
+)
 from client.cli.journal import Journal, JournalError
 from client.cli.paths import NamedImage, named_images
 from client.cli.screen import Screen, open_screen
 from client.cli.tables import WRITERS, MissingLibraryError
 from client.cli.text import encodable, printable
+from client.counting import counted
 from client.results import Outcome
 from client.sdk import Client
 
@@ -55,18 +63,7 @@ def export(
         except (OSError, JournalError, MissingLibraryError) as error:
             _leave(error, beside)
     report_failures(screen, tally)
-    if as_json:
-        counts: dict[str, json_lines.Json] = dict(tally.labels)
-        json_lines.write_line(
-            {
-                "output": encodable(str(output)),
-                "images": tally.images,
-                "failed": tally.failed,
-                "labels": counts,
-            }
-        )
-    else:
-        screen.out.print(Text(f"{printable(str(output))}: {tally.images} photos"))
+    conclude(screen, tally, output, as_json=as_json)
     raise typer.Exit(tally.exit_code)
 
 
@@ -78,7 +75,7 @@ def _journal(
     settings: dict[str, json_lines.Json] = {**asked, "top_k": choice.top_k}
     with Journal(beside, settings) as journal, folder_bar(screen, paths, done=journal.done) as bar:
         if journal.done:
-            screen.err.print(f"Going on after {journal.done} photos.")
+            screen.err.print(f"Going on after {counted(journal.done, 'photo')}.")
 
         def write(outcome: Outcome[str]) -> None:
             if outcome.error is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +12,13 @@ from rich.text import Text
 from client.cli.bundles import Bundle
 from client.cli.exit_codes import ExitCode
 from client.cli.exits import concerns_all_images, exit_code_of_item
+from client.cli.json_lines import Json, write_line
 from client.cli.options import ASKED, Asked, seconds
 from client.cli.paths import NamedImage
 from client.cli.progress import progress
 from client.cli.screen import Screen
-from client.cli.text import printable
+from client.cli.text import encodable, printable
+from client.counting import counted
 from client.crowd import DEFAULT_IN_FLIGHT, DEFAULT_PATIENCE_S, classify_each
 from client.errors import ClientError, ImageFileError
 from client.results import Outcome
@@ -154,11 +157,21 @@ def folder_bar(screen: Screen, paths: list[str], *, done: int = 0) -> Generator[
         yield advance
 
 
+def conclude(screen: Screen, tally: Tally, output: Path, *, as_json: bool) -> None:
+    """Say what a run wrote."""
+    if as_json:
+        labels: dict[str, Json] = dict(tally.labels)
+        counts: dict[str, Json] = {"images": tally.images, "failed": tally.failed, "labels": labels}
+        write_line({"output": encodable(str(output)), **counts})
+    else:
+        screen.out.print(Text(f"{printable(str(output))}: {counted(tally.images, 'photo')}"))
+
+
 def report_failures(screen: Screen, tally: Tally) -> None:
     """Tell at the end which photos failed."""
     for path, reason in tally.told:
         screen.err.print(Text(f"{printable(path)}: {printable(reason)}", "red"))
     if tally.failed > len(tally.told):
-        screen.err.print(f"... and {tally.failed - len(tally.told)} more.")
+        screen.err.print(f"... and {tally.failed - len(tally.told):,} more.")
     if tally.failed:
-        screen.err.print(f"{tally.failed} of {tally.images} photos failed.")
+        screen.err.print(f"{tally.failed:,} of {counted(tally.images, 'photo')} failed.")

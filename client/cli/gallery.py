@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from client.cli import options
 from client.cli.bundles import takes
 from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
 from client.cli.extras import hint
-from client.cli.folder import CHOICE, Choice, folder_bar, report_failures, run
+from client.cli.folder import CHOICE, Choice, conclude, folder_bar, report_failures, run
 from client.cli.paths import named_images
 from client.cli.screen import open_screen
 from client.cli.text import printable
@@ -37,6 +36,7 @@ def gallery(
     ] = 192,
     choice: Choice,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Write a page with the photos by label, the least certain first. It opens offline."""
     try:
@@ -57,7 +57,7 @@ def gallery(
             typer.echo(f"Error: {printable(str(output))}: {error.strerror}.", err=True)
             raise typer.Exit(ExitCode.USAGE) from None
     report_failures(screen, tally)
-    screen.out.print(Text(f"{printable(str(output))}: {tally.images} photos"))
+    conclude(screen, tally, output, as_json=as_json)
     if tally.images > _MANY and not beside:
         screen.err.print("So many photos open faster with --beside.")
     raise typer.Exit(tally.exit_code)

@@ -13,8 +13,10 @@ from client.cli.bundles import takes
 from client.cli.commands import COMMANDS, Group, epilog
 from client.cli.connection import CONNECTION, Connection, new_connection
 from client.cli.exits import exits
+from client.cli.json_lines import Json
 from client.cli.screen import open_screen
 from client.cli.table import models_table, print_table
+from client.cli.text import printable
 from client.results import ModelInfo
 
 # Loading takes as long as it takes.
@@ -64,11 +66,12 @@ def load(
     version: Version = "",
     *,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Load a version, or those of the model's policy, and wait until they are READY."""
     with _administrator(connection) as client:
         for model in client.load(name, version):
-            _say(model)
+            _say(model, as_json=as_json)
 
 
 @app.command()
@@ -78,10 +81,13 @@ def unload(
     version: Version = "",
     *,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Unload a version, or all, once what it accepted is answered."""
     with _administrator(connection) as client:
         client.unload(name, version)
+    done: dict[str, Json] = {"model": name, "unloaded": version or None}
+    _confirm(done, f"{name} {version or '(all versions)'} unloaded", as_json=as_json)
 
 
 @app.command()
@@ -92,10 +98,14 @@ def label(
     version: Version = "",
     *,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Point a label at a version; without one, where the repository says."""
     with _administrator(connection) as client:
         client.set_label(name, label, version)
+    done: dict[str, Json] = {"model": name, "label": label, "version": version or None}
+    target = version or "what the repository says"
+    _confirm(done, f"{name}: {label} is {target}", as_json=as_json)
 
 
 @app.command()
@@ -108,10 +118,13 @@ def canary(
     ],
     *,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Send a share of the requests that name no version to this one."""
     with _administrator(connection) as client:
         client.set_canary(name, version, share)
+    done: dict[str, Json] = {"model": name, "canary": version, "share": share}
+    _confirm(done, f"{name}: {version} gets {100 * share:g}% of the requests", as_json=as_json)
 
 
 @app.command()
@@ -124,11 +137,15 @@ def shadow(
         float, typer.Option(min=0.0, max=100.0, help="Of the requests that are copied.")
     ] = 10.0,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Send copies of a share of the requests to a version, and compare what it answers."""
     copied = ("", 0.0) if version == "off" else (version, percent / 100)
     with _administrator(connection) as client:
         client.set_shadow(name, *copied)
+    done: dict[str, Json] = {"model": name, "shadow": copied[0] or None, "share": copied[1]}
+    copies = f"{version} gets copies of {percent:g}% of the requests"
+    _confirm(done, f"{name}: {copies if copied[0] else 'no shadow'}", as_json=as_json)
 
 
 @app.command()
@@ -137,10 +154,11 @@ def rollback(
     name: Name,
     *,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """End a canary; without one, return to the version before the default one."""
     with _administrator(connection) as client:
-        _say(client.roll_back(name))
+        _say(client.roll_back(name), as_json=as_json)
 
 
 @app.command()
@@ -151,6 +169,7 @@ def watch(
         float, typer.Option(metavar="SECONDS", callback=options.seconds, help="How often to ask.")
     ] = 1.0,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Say what changes about the models, until interrupted."""
     known: dict[tuple[str, str], ModelInfo] = {}
@@ -159,9 +178,10 @@ def watch(
             found = {(model.name, model.version): model for model in client.models()}
             for key, model in found.items():
                 if key not in known or _line(known[key]) != _line(model):
-                    _say(model)
+                    _say(model, as_json=as_json)
             for name, version in known.keys() - found.keys():
-                open_screen().out.print(f"{name} {version} gone", markup=False)
+                gone: dict[str, Json] = {"model": name, "version": version, "state": "GONE"}
+                _confirm(gone, f"{name} {version} gone", as_json=as_json)
             known = found
             time.sleep(every)
 
@@ -178,8 +198,15 @@ def _administrator(connection: Connection) -> Iterator[AdminClient]:
         yield client
 
 
-def _say(model: ModelInfo) -> None:
-    open_screen().out.print(_line(model), markup=False, highlight=False)
+def _say(model: ModelInfo, *, as_json: bool) -> None:
+    _confirm(json_lines.model_object(model), _line(model), as_json=as_json)
+
+
+def _confirm(done: Json, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        json_lines.write_line(done)
+    else:
+        open_screen().out.print(printable(sentence), markup=False, highlight=False)
 
 
 def _line(model: ModelInfo) -> str:

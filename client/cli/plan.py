@@ -13,6 +13,7 @@ from client.cli.exit_codes import ExitCode
 from client.cli.json_lines import Json
 from client.cli.screen import Screen, open_screen
 from client.cli.text import printable
+from client.counting import counted
 from client.planning import BUSIEST, MARGIN, Load, Plan, PlanError
 from client.planning import plan as plan_replicas
 from client.results import Capacity, ModelInfo
@@ -82,7 +83,7 @@ def _show(
     name = f"{printable(model.name)} {printable(model.version)}"
     load = planned.load
     lines = [
-        f"{planned.replicas:,} replicas of {name} like {server}:",
+        f"{counted(planned.replicas, 'replica')} of {name} like {server}:",
         *_one_replica(model, capacity, planned),
         f"{rps:,g} / {planned.replicas:,} = {load.per_s:,.1f} images/s each:"
         f" {load.busy:.0%} of that (at most {BUSIEST:.0%})",
@@ -100,8 +101,8 @@ def _one_replica(model: ModelInfo, capacity: Capacity, planned: Plan) -> list[st
         f"of {size} in {_ms(capacity.batch_seconds[size])}" for size in (smallest, largest)
     )
     lines = [
-        f"each: {capacity.device}, {printable(model.engine)}, {_counted(capacity.lanes, 'lane')},"
-        f" {_counted(capacity.decoders, 'decoder')}, batches of up to {capacity.max_batch_size}",
+        f"each: {capacity.device}, {printable(model.engine)}, {counted(capacity.lanes, 'lane')},"
+        f" {counted(capacity.decoders, 'decoder')}, batches of up to {capacity.max_batch_size}",
         f"engine: batches {times}, at most {planned.engine_per_s:,.0f} images/s",
     ]
     if math.isinf(planned.decode_per_s):
@@ -118,7 +119,10 @@ def _spare(planned: Plan, p99_s: float) -> str:
     if planned.without_one is not None:
         return f"one may be missing: then p99 is {_ms(planned.without_one.p99_s)}"
     left = planned.replicas - 1
-    return f"add one if one may be missing: {left:,} do not hold {_ms(p99_s)}"
+    if not left:
+        return "add one if one may be missing"
+    verb = "does" if left == 1 else "do"
+    return f"add one if one may be missing: {left:,} {verb} not hold {_ms(p99_s)}"
 
 
 def _object(model: ModelInfo, capacity: Capacity, planned: Plan, rps: float, p99_s: float) -> Json:
@@ -159,7 +163,3 @@ def _load(load: Load) -> Json:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

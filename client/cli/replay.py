@@ -22,6 +22,7 @@ from client.cli.paths import named_images
 from client.cli.screen import Screen, open_screen
 from client.cli.table import print_table
 from client.cli.text import printable
+from client.counting import counted
 from client.errors import AddressError, ClientError, ServerUnavailableError
 from client.replay import compare
 from client.replay import run as running
@@ -133,7 +134,7 @@ def _replay(
             code="INVALID_ARGUMENT",
         )
     seconds = record.seconds / speed
-    screen.err.print(f"Sending {len(requests):,} requests over {seconds:,.1f} s.")
+    screen.err.print(f"Sending {counted(len(requests), 'request')} over {seconds:,.1f} s.")
     try:
         replayed = asyncio.run(running.replay(requests, sides, speed, timeout_s))
     except running.UnreachableError as error:
@@ -162,8 +163,8 @@ def _name(side: running.Side) -> str:
 
 def _show(screen: Screen, found: _Found, speed: float) -> None:
     screen.out.print(
-        f"{found.requests:,} requests in {found.seconds:,.1f} s, {speed:g} times as fast as they"
-        f" came; {found.left_out:,} left out for want of an image, {found.stand_ins:,} with"
+        f"{counted(found.requests, 'request')} in {found.seconds:,.1f} s, {speed:g} times as fast"
+        f" as they came; {found.left_out:,} left out for want of an image, {found.stand_ins:,} with"
         f" another; sent late by {found.late_ms:.1f} ms at the 99th percentile"
     )
     print_table(screen, _table(found))
@@ -173,8 +174,8 @@ def _show(screen: Screen, found: _Found, speed: float) -> None:
         return
     share = comparison.same / comparison.both
     screen.out.print(
-        f"{comparison.same:,} of {comparison.both:,} answers ({share:.2%}) have the same best"
-        f" label; its score differs by {comparison.mean_difference:.4f} on average,"
+        f"{comparison.same:,} of {counted(comparison.both, 'answer')} ({share:.2%}) with the same"
+        f" best label; its score differs by {comparison.mean_difference:.4f} on average,"
         f" {comparison.largest_difference:.4f} at most"
     )
     for change in comparison.changes[:_SHOWN]:

@@ -18,6 +18,7 @@ from client.cli.paths import named_images
 from client.cli.placing import How, Step, folder_name, free_target, place, undo_all
 from client.cli.screen import Screen, open_screen
 from client.cli.text import encodable, printable
+from client.counting import counted
 from client.results import Outcome
 
 UNSURE = "unsure"
@@ -135,7 +136,9 @@ def _conclude(screen: Screen, sorter: _Sorter, tally: Tally, *, as_json: bool) -
     for name, count in sorted(sorter.counts.items(), key=lambda item: -item[1]):
         screen.out.print(Text(f"  {printable(name):<{width}}  {count}"))
     if sorter.undo is None:
-        screen.out.print(f"Nothing was touched: {tally.images} photos looked at. --go does it.")
+        screen.out.print(
+            f"Nothing was touched: {counted(tally.images, 'photo')} looked at. --go does it."
+        )
     else:
         undo = printable(sorter.undo.name)
         screen.out.print(f"Done. To take it back: python -m client sort --undo {undo}")
@@ -153,7 +156,7 @@ def _take_back(screen: Screen, undo: Path) -> None:
     except (OSError, ValueError) as error:
         problem = str(getattr(error, "strerror", None) or error)
         raise typer.BadParameter(f"{undo}: {problem}") from None
-    screen.out.print(f"{taken} steps taken back, {left} left alone.")
+    screen.out.print(f"{counted(taken, 'step')} taken back, {left:,} left alone.")
     if left:
         raise typer.Exit(ExitCode.SOME_FAILED)
     undo.unlink()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from client.cli import json_lines, options
 from client.cli.bundles import takes
 from client.cli.connection import CONNECTION, Connection
 from client.cli.exit_codes import ExitCode
@@ -36,12 +37,13 @@ def web(
         ),
     ] = None,
     connection: Connection,
+    as_json: options.Json = False,
 ) -> None:
     """Open a web page to classify photos, and an HTTP interface (/docs)."""
     if examples is not None and not examples.is_dir():
         raise typer.BadParameter(f"{examples} is not a folder", param_hint="--examples")
     with exits(connection.server):
-        asyncio.run(_serve(host, port, examples, connection, admin_server))
+        asyncio.run(_serve(host, port, examples, connection, admin_server, as_json=as_json))
 
 
 async def _serve(
@@ -50,6 +52,8 @@ async def _serve(
     examples: Path | None,
     connection: Connection,
     admin_server: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     try:
         import uvicorn  # noqa: PLC0415 (an extra)
@@ -73,9 +77,11 @@ async def _serve(
     )
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
-        typer.echo(
-            f"http://{shown}:{listener.getsockname()[1]}/ asks {connection.server}. Ctrl-C ends it."
-        )
+        url = f"http://{shown}:{listener.getsockname()[1]}/"
+        if as_json:
+            json_lines.write_line({"url": url, "server": connection.server})
+        else:
+            typer.echo(f"{url} asks {connection.server}. Ctrl-C ends it.")
         await uvicorn.Server(listener_config(app)).serve(sockets=[listener])
 
 

@@ -141,7 +141,7 @@ export class Sheet {
     const done = this.cards.filter((card) => card.answer || card.error).length;
     const total = this.cards.length;
     const running = this.aborter && !this.aborter.signal.aborted;
-    $("sheet-count").textContent = `${done} of ${total} photos` + (failed ? `, ${failed} failed` : "");
+    $("sheet-count").textContent = `${done} of ${total} ${total === 1 ? "photo" : "photos"}` + (failed ? `, ${failed} failed` : "");
     $("sheet-progress").value = total ? done / total : 0;
     $("sheet-stop").hidden = !running;
     $("sheet-retry").hidden = Boolean(running) || done - failed === total;

@@ -40,6 +40,14 @@ def test_the_examples_are_in_the_help_and_parse(name, cli):
         command.make_context(name, arguments)
 
 
+def test_every_command_speaks_to_programs(cli):
+    models = import_module("client.cli.models").app.registered_commands
+    inner = [f"models {command.callback.__name__}" for command in models]
+    assert "models canary" in inner
+    for name in (*COMMANDS, *inner):
+        assert "--json" in cli(*name.split(), "--help").out, name
+
+
 @pytest.mark.parametrize("words", [["--help"], []])
 def test_help_loads_nothing_that_is_slow(words):
     slow = {"grpc", "google", "proto", "rich", "pydantic", "asyncio", "numpy", "PIL", "torch"}
