@@ -1,5 +1,6 @@
 """Administration over its own listener, by the command line."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from proto.classify.v1 import admin_pb2, admin_pb2_grpc
 from tests.artifacts import TINY_NAME, publish_tiny_artifact
 from tests.gateway import run_gateway
 from tests.integration.conftest import ROOT, run_server
+from tests.integration.test_docs import commands
 from tests.integration.test_swaps import RED, classify_pb2_grpc
 
 
@@ -33,12 +35,15 @@ def test_load_label_roll_back_and_unload(tmp_path: Path) -> None:
         fresh, known = (stub.Classify(RED, timeout=30) for _ in range(2))
         assert (fresh.model_version, fresh.from_cache) == ("2", False)
         assert (known.model_version, known.from_cache) == ("2", True)
-        assert models("label", TINY_NAME, "stable", "1").returncode == 0
-        assert models("shadow", TINY_NAME, "1", "--percent", "50").returncode == 0
-        assert models("shadow", TINY_NAME, "off").returncode == 0
         assert "tiny 1 READY; default" in models("rollback", TINY_NAME).stdout
         rolled_back = stub.Classify(RED, timeout=30)
         assert (rolled_back.model_version, rolled_back.from_cache) == ("1", False)
+        as_described = {"pets": TINY_NAME, "3": "1", "4": "2"}
+        for command in commands("canary.md", "python -m client models"):
+            words = [as_described.get(word, word) for word in shlex.split(command)[4:]]
+            ended = models(*words)
+            assert ended.returncode == 0, (words, ended.stderr)
+        assert models("label", TINY_NAME, "stable", "1").returncode == 0
         assert models("unload", TINY_NAME, "2").returncode == 0
         refused = models("canary", TINY_NAME, "2", "0.5")
         assert refused.returncode != 0

@@ -15,12 +15,17 @@ import pytest
 
 from client.cli.profiles import apply_profile
 from proto.npm import NpmError, installed
+from tests.gateway import run_gateway
 from tests.integration.conftest import ROOT, Server, run_server
 
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# What they say that cannot end by itself, or is about other files than the repository's.
-_NOT_RUN = ("watch", "--undo", "PHOTOS", "web", "bench")
+# What they say that does not end by itself, or takes as long as it is told to.
+_ENDLESS = ("watch", " web", "--undo")
+_LONG = ("bench",)
+# MENAGERIE_ALL_DOCS=1 runs these, too.
+_ALL = os.environ.get("MENAGERIE_ALL_DOCS") == "1"
+needs_time = pytest.mark.skipif(not _ALL, reason="takes a minute: MENAGERIE_ALL_DOCS=1")
 
 
 def blocks(document: str, kind: str) -> Iterator[str]:
@@ -29,12 +34,14 @@ def blocks(document: str, kind: str) -> Iterator[str]:
             yield text
 
 
-def commands(document: str) -> Iterator[str]:
-    for block in blocks(document, ""):
-        for line in block.splitlines():
-            said = line.removeprefix("$ ").partition("#")[0].strip()
-            if said.startswith("python -m client") and not any(no in said for no in _NOT_RUN):
-                yield said
+def commands(document: str, start: str = "python -m client") -> Iterator[str]:
+    left_out = _ENDLESS if _ALL else (*_ENDLESS, *_LONG)
+    for kind in ("", "bash"):
+        for block in blocks(document, kind):
+            for line in block.splitlines():
+                said = line.removeprefix("$ ").partition(" #")[0].strip()
+                if said.startswith(start) and not any(no in said for no in left_out):
+                    yield said
 
 
 @pytest.fixture
@@ -78,12 +85,31 @@ def test_the_profiles_that_are_shown(tmp_path: Path) -> None:
         assert found["MENAGERIE_SERVER"] == server
 
 
-@pytest.mark.parametrize("document", ["cli.md", "folders.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["cli.md", "folders.md", "tutorial.md", pytest.param("load.md", marks=needs_time)],
+)
 def test_the_commands(server: Server, place: Path, document: str) -> None:
+    (place / "photos").symlink_to(ROOT / "examples" / "photos")  # the tutorial's
     shown = list(commands(document))
     assert shown
     for command in shown:
         run(place, server, *shlex.split(command)[1:])
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_what_is_asked_over_http(server: Server, place: Path) -> None:
+    shown = list(commands("web.md", "curl"))
+    assert len(shown) == 5
+    with run_gateway(server.grpc, timeout_s=20) as url:
+        for command in shown:
+            words = shlex.split(command.replace("http://127.0.0.1:8080", url))
+            answered = subprocess.run(
+                [*words, "--silent", "--fail-with-body", "--noproxy", "*"],
+                cwd=place, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert answered.returncode == 0, answered.stdout
+            assert json.loads(answered.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -237,6 +237,20 @@ def test_models_in_s3_are_kept_where_the_pod_may_write(
 
 
 @needs_kubectl
+def test_the_installation_that_the_docs_show(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    shown = page.partition("```yaml\n")[2].partition("```")[0]
+    shown = shown.replace("../deploy/", relative(tmp_path, ROOT / "deploy") + "/")
+    (tmp_path / "kustomization.yaml").write_text(shown)
+    found = kustomize(tmp_path)
+    check_schemas(found)
+    server = server_of(found)
+    assert server["image"] == "registry.example.org/menagerie-server:0.1.0"
+    assert {"name": "MENAGERIE_REPOSITORY", "value": "s3://photos/models"} in server["env"]
+    assert "ScaledObject" in {item["kind"] for item in found}
+
+
+@needs_kubectl
 def test_with_tls_the_probes_ask_a_port_that_needs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
