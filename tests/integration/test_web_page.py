@@ -167,12 +167,16 @@ def test_where_the_model_looked(page: sync_api.Page) -> None:
     assert heat["x"] + heat["width"] / 2 == pytest.approx(photo["x"] + photo["width"] / 2, abs=1)
 
 
-def test_what_is_like_no_photo_is_not_named(page: sync_api.Page) -> None:
-    noise = io.BytesIO()
+def noise() -> sync_api.FilePayload:
+    """A file that looks like nothing."""
+    file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(noise, "PNG")
-    photo = {"name": "noise.png", "mimeType": "image/png", "buffer": noise.getvalue()}
-    page.set_input_files("#files", photo)
+    Image.fromarray(pixels).save(file, "PNG")
+    return {"name": "noise.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def test_what_is_like_no_photo_is_not_named(page: sync_api.Page) -> None:
+    page.set_input_files("#files", noise())
     said = answered(page).inner_text()
     assert "Not sure" in said
     assert "Unlike anything the model has learned from" in said
