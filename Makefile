@@ -1,6 +1,7 @@
 # make demo: install, serve the bundled model, classify bundled photos.
 # make web: the bundled model and the web page, until Ctrl-C.
 # make test: install, lint, check types, run every test.
+# --no-compile: Python compiles what it loads; all that torch brings would take long.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -94,9 +95,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(SERVER_STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[server,web]"
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[server,web]"
 	@touch $@
 
 $(ALL_STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[all]"
 	@touch $@ $(SERVER_STAMP)
