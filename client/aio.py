@@ -53,6 +53,7 @@ class AsyncClient:
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         credentials: Credentials | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
         """Prepare a connection.
 
@@ -62,6 +63,8 @@ class AsyncClient:
                 as long as it takes.
             credentials: TLS and token. None, or what is left out: from the environment, else
                 neither.
+            interceptors: gRPC's own client interceptors (``grpc.aio.UnaryUnaryClientInterceptor``
+                and its kin): each sees every call, the first of them first; retries are below.
 
         Raises:
             AddressError: The address is not HOST:PORT.
@@ -72,7 +75,7 @@ class AsyncClient:
         self._throttle = RetryThrottle()
         self._places = AsyncPlaces()
         self._credentials = (credentials or Credentials()).resolved()
-        self._channel = open_channel(self.address, self._credentials)
+        self._channel = open_channel(self.address, self._credentials, (), interceptors)
         self._classify = classify_pb2_grpc.ClassifyServiceStub(self._channel)
         self._feedback = classify_pb2_grpc.FeedbackServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
@@ -306,7 +309,10 @@ class AsyncClient:
 
 
 def open_channel(
-    address: str, credentials: Credentials, more: Sequence[tuple[str, str | int]] = ()
+    address: str,
+    credentials: Credentials,
+    more: Sequence[tuple[str, str | int]] = (),
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
     """Return a channel to a server at `address`, with `more` options than every client has.
 
@@ -316,5 +322,5 @@ def open_channel(
     options = [*channel_options(address), *more]
     secrets = credentials.channel_credentials(address)
     if secrets is None:
-        return grpc.aio.insecure_channel(address, options)
-    return grpc.aio.secure_channel(address, secrets, options)
+        return grpc.aio.insecure_channel(address, options, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, secrets, options, interceptors=interceptors)

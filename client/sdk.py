@@ -1,6 +1,6 @@
 """The blocking client. Safe to share between threads."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -54,6 +54,7 @@ class Client:
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         credentials: Credentials | None = None,
+        interceptors: Sequence["grpc.Interceptor"] = (),
     ) -> None:
         """Prepare a connection.
 
@@ -63,6 +64,8 @@ class Client:
                 as long as it takes.
             credentials: TLS and token. None, or what is left out: from the environment, else
                 neither.
+            interceptors: gRPC's own client interceptors (``grpc.UnaryUnaryClientInterceptor`` and
+                its kin): each sees every call, the first of them first; retries are below them.
 
         Raises:
             AddressError: The address is not HOST:PORT.
@@ -73,7 +76,7 @@ class Client:
         self._throttle = RetryThrottle()
         self._places = Places()
         self._credentials = (credentials or Credentials()).resolved()
-        self._channel = _channel(self.address, self._credentials)
+        self._channel = _channel(self.address, self._credentials, interceptors)
         self._classify = classify_pb2_grpc.ClassifyServiceStub(self._channel)
         self._feedback = classify_pb2_grpc.FeedbackServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
@@ -352,8 +355,12 @@ class Client:
         return self.timeout_s if timeout_s is None else timeout_s
 
 
-def _channel(address: str, credentials: Credentials) -> grpc.Channel:
+def _channel(
+    address: str, credentials: Credentials, interceptors: Sequence["grpc.Interceptor"]
+) -> grpc.Channel:
     options, secrets = channel_options(address), credentials.channel_credentials(address)
     if secrets is None:
-        return grpc.insecure_channel(address, options)
-    return grpc.secure_channel(address, secrets, options)
+        channel = grpc.insecure_channel(address, options)
+    else:
+        channel = grpc.secure_channel(address, secrets, options)
+    return grpc.intercept_channel(channel, *interceptors) if interceptors else channel

@@ -65,7 +65,7 @@ def run(place: Path, server: Server, *arguments: str) -> None:
 
 def test_the_examples_of_the_sdk(server: Server, place: Path) -> None:
     examples = list(blocks("sdk.md", "python"))
-    assert len(examples) == 6
+    assert len(examples) == 7
     for example in examples:
         run(place, server, "-c", example.replace("127.0.0.1:50051", server.grpc))
 

@@ -30,6 +30,33 @@ def images(number):
     return [(index, b"cat" if index % 2 == 0 else b"dog") for index in range(number)]
 
 
+class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation, details, request):
+        return await continuation(tagged(details), request)
+
+
+class TaggingStreams(grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(self, continuation, details, requests):
+        return await continuation(tagged(details), requests)
+
+
+def tagged(details):
+    sent = grpc.aio.Metadata(*(details.metadata or ()), ("x-shop", "berlin"))
+    return details._replace(metadata=sent)
+
+
+async def test_interceptors_see_every_call(server):
+    interceptors = [Tagging(), TaggingStreams()]
+    async with AsyncClient(server.address, interceptors=interceptors) as client:
+        assert (await client.classify(b"cat")).predictions[0].id == "cat"
+        many = client.classify_many(images(2), ordered=True)
+        assert [best(outcome) async for outcome in many] == ["cat", "dog"]
+        with pytest.raises(InvalidArgumentError):
+            await client.classify(b"not an image")
+    assert len(server.metadata) == 3
+    assert all(sent["x-shop"] == "berlin" for sent in server.metadata)
+
+
 async def test_the_calls_of_one_request(server, tmp_path):
     server.models = [model_pb2.Model(name="pets", version="1")]
     path = tmp_path / "cat.jpg"

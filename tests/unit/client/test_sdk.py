@@ -32,6 +32,29 @@ def test_an_image_is_classified(client):
         result.model = "other"
 
 
+class Tagging(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):
+    def intercept_unary_unary(self, continuation, details, request):
+        return continuation(tagged(details), request)
+
+    intercept_stream_stream = intercept_unary_unary
+
+
+def tagged(details):
+    return details._replace(metadata=[*(details.metadata or ()), ("x-shop", "berlin")])
+
+
+def test_interceptors_see_every_call(server):
+    with Client(server.address, interceptors=[Tagging()]) as client:
+        assert client.classify(b"cat").predictions[0].id == "cat"
+        outcomes = list(client.classify_many([(1, b"cat"), (2, b"dog")], ordered=True))
+        assert [outcome.result().predictions[0].id for outcome in outcomes] == ["cat", "dog"]
+        with pytest.raises(InvalidArgumentError):
+            client.classify(b"not an image")
+        assert client.health() is HealthStatus.SERVING
+    assert len(server.metadata) == 3
+    assert all(sent["x-shop"] == "berlin" for sent in server.metadata)
+
+
 def test_what_is_not_said_is_left_to_the_server(server, client):
     client.classify(b"cat")
     (request,) = server.requests
