@@ -31,7 +31,7 @@ def main() -> int:
         "The server has stopped. To keep one running: make serve\n"
         f"Its metrics are then at {METRICS}\n"
         "Classify your own: .venv/bin/python -m client classify photo.jpg\n"
-        "Or in the browser: make web\n"
+        "Or in the browser: make web, then http://127.0.0.1:8080\n"
     )
     return 0
 

@@ -47,7 +47,7 @@ def default_recipe(data: Path, weights: str = "none", title: str = "") -> Recipe
     if not photos:
         raise DataError(f"{data} holds no class folders with photos")
     image, network = _input(photos, weights), network_of(weights)
-    title = title or data.resolve().name
+    title = title or data.absolute().name  # a link's own name
     name = (re.sub(r"[^a-z0-9._-]+", "-", title.lower()).strip("-._") or "photos")[:63]
     return parse_recipe(
         {
