@@ -1,13 +1,15 @@
 # make demo: install, serve the bundled model, classify bundled photos.
 # make web: the bundled model and the web page, until Ctrl-C.
 # make test: install, lint, check types, run every test.
-# --no-compile: Python compiles what it loads; all that torch brings would take long.
+# --no-compile: Python compiles what it loads; all that torch brings would take long. It must
+# be allowed to keep it: else every process compiles torch anew.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SERVER_STAMP := $(VENV)/.installed-server
 AUDIT_STAMP := build/audit/.installed
 ALL_STAMP := $(VENV)/.installed-all
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo web serve test lint check proto buf kserve-client constraints docs notebook client-wheel audit sbom fuzz clean
 
