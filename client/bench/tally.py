@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from client.bench.histogram import Histogram
 from client.bench.sender import OK, Answer
 
+_REFUSED = "UNAVAILABLE"
+
 
 @dataclass(slots=True)
 class Tally:
@@ -22,6 +24,7 @@ class Tally:
         in_time: How many of them were answered OK within the deadline.
         answered: Latencies of those answered OK.
         failed: Latencies of the others.
+        refused: Latencies of those among them that were UNAVAILABLE.
         lag: How late calls were sent that were due at a time (open loop).
         batches: Sum over the measured of 1 / size of their batch, where it is known.
         batched: How many those are.
@@ -36,6 +39,7 @@ class Tally:
     in_time: int = 0
     answered: Histogram = field(default_factory=Histogram)
     failed: Histogram = field(default_factory=Histogram)
+    refused: Histogram = field(default_factory=Histogram)
     lag: Histogram = field(default_factory=Histogram)
     batches: float = 0.0
     batched: int = 0
@@ -66,6 +70,8 @@ class Tally:
         self.statuses[answer.status] += 1
         if answer.status != OK:
             self.failed.record(latency_s)
+            if answer.status == _REFUSED:
+                self.refused.record(latency_s)
             return
         self.answered.record(latency_s)
         self.in_time += deadline_s is None or latency_s <= deadline_s
@@ -83,6 +89,7 @@ class Tally:
         self.in_time += other.in_time
         self.answered.add(other.answered)
         self.failed.add(other.failed)
+        self.refused.add(other.refused)
         self.lag.add(other.lag)
         self.batches += other.batches
         self.batched += other.batched

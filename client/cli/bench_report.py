@@ -91,6 +91,7 @@ def tally_figures(tally: Tally) -> dict[str, Json]:
         "mean_batch": round(tally.mean_batch, 2),
         "answered_ms": _latencies(tally.answered),
         "failed_ms": _latencies(tally.failed),
+        "refused_ms": _latencies(tally.refused),
         "lag_ms": _latencies(tally.lag),
     }
 
@@ -134,7 +135,12 @@ def _latency_table(tally: Tally) -> Table:
     table.add_column("ms")
     for heading in ("mean", *(f"p{percent:g}" for percent in PERCENTILES), "max"):
         table.add_column(heading, justify="right")
-    rows = {"answered": tally.answered, "failed": tally.failed, "sent late by": tally.lag}
+    rows = {
+        "answered": tally.answered,
+        "failed": tally.failed,
+        "of these refused": tally.refused,
+        "sent late by": tally.lag,
+    }
     for name, histogram in rows.items():
         if histogram:
             table.add_row(name, *_cells(histogram))

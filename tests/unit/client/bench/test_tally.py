@@ -21,6 +21,13 @@ def test_rates_and_statuses():
     assert (len(counted.answered), len(counted.failed)) == (2, 1)
 
 
+def test_refusals_are_told_from_other_failures():
+    total = tally(Answer("UNAVAILABLE"), latency_s=0.01)
+    total.add(tally(Answer("DEADLINE_EXCEEDED"), Answer("UNAVAILABLE"), latency_s=0.5))
+    assert (len(total.failed), len(total.refused)) == (3, 2)
+    assert total.refused.max_s == pytest.approx(0.5, rel=1e-3)
+
+
 def test_what_comes_late_is_answered_and_no_goodput():
     counted = tally(Answer("OK"), deadline_s=0.05)
     assert (counted.answered_per_s, counted.goodput_per_s) == (0.5, 0.0)
