@@ -13,6 +13,7 @@ from models.image_header import ImageLimits
 from models.manifest import (
     GOLDEN_NAME,
     MODEL_NAME,
+    TWIN_NAME,
     Calibration,
     FileEntry,
     Golden,
@@ -23,15 +24,24 @@ from models.manifest import (
 )
 from models.preprocess import preprocess
 from models.repository import ModelRepository, Seal
-from trainer.export import export, logits_of
+from trainer.export import assemble, export, logits_of
 from trainer.networks import Network
 from trainer.normalize import Normalize
+from trainer.twin import export_twin
 
 _GOLDEN = 4
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def publish(root: Path, name: str, network: Network, side: int, photos: Sequence[bytes]) -> None:
+def publish(
+    root: Path,
+    name: str,
+    network: Network,
+    side: int,
+    photos: Sequence[bytes],
+    *,
+    with_twin: bool = False,
+) -> None:
     """Publish ``network`` as version 1 of the model ``name`` below ``root``.
 
     Args:
@@ -40,14 +50,19 @@ def publish(root: Path, name: str, network: Network, side: int, photos: Sequence
         network: In eval mode.
         side: Of its input, pixels.
         photos: JPEG files for the golden samples.
+        with_twin: Whether it can be compiled.
     """
-    module = export(Normalize(_MEAN, _STD), network)
+    normalize = Normalize(_MEAN, _STD)
+    module = export(normalize, network)
     spec = InputSpec(height=side, width=side, mean=_MEAN, std=_STD)
 
     def build(folder: Path) -> Seal:
         golden = _golden(module, photos, spec)
         (folder / MODEL_NAME).write_bytes(torchscript.save(module))
         (folder / GOLDEN_NAME).write_bytes(save_golden(golden))
+        if with_twin:
+            twin = export_twin(assemble(normalize, network), spec)
+            (folder / TWIN_NAME).write_bytes(twin)
         classes = golden.logits.shape[1]
         parameters = sum(parameter.numel() for parameter in network.parameters())
         return lambda version: _manifest(name, version, folder, spec, classes, parameters)

@@ -2,11 +2,14 @@
 
 Decode and model without any server (a thread for each core, each with whole batches), the engine
 alone, and the decoder alone. Prints a JSON object: for each a rate, photos a second, and the cost,
-milliseconds of processor time for a photo.
+milliseconds of processor time for a photo; and what one photo alone takes ("single_ms").
+``--compiled FOLDER`` takes the compiled engine, with libraries kept there.
 """
 
 import argparse
+import asyncio
 import json
+import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,31 +17,70 @@ from pathlib import Path
 
 import torch
 
+from models.artifact import Artifact
 from models.image_header import ImageLimits
 from models.preprocess import preprocess
 from models.repository import ModelRepository
+from server.pipeline.compile_cache import CompileCache
+from server.pipeline.compiled import CompiledEngine
+from server.pipeline.compiling import Target, libraries_of
 from server.pipeline.cores import usable_cores
 from server.pipeline.engine import Work
+from server.pipeline.lowering import ANY_SIZE
 from server.pipeline.torchscript import TorchScriptEngine
+
+_COMPILE_S = 900.0
+_SINGLES = 40
+
+
+def compiled(artifact: Artifact, scripted: TorchScriptEngine, cache: Path) -> CompiledEngine:
+    """Return the engine that takes over in the server, from the same libraries."""
+    if artifact.twin is None:
+        raise SystemExit("the artifact has no twin")
+    spec = artifact.manifest.input
+    image = torch.zeros(1, 3, spec.height, spec.width, dtype=torch.uint8)
+    target = Target(
+        digest=artifact.digest,
+        height=spec.height,
+        width=spec.width,
+        dtype=str(scripted.dtype).removeprefix("torch."),
+        threads=1,
+        features=tuple(scripted.features_and_logits(image)[0].shape[1:]),
+        sizes=(1, ANY_SIZE),
+    )
+    libraries = libraries_of(target, artifact.twin, CompileCache(cache), _COMPILE_S)
+    return CompiledEngine(artifact, asyncio.run(libraries), usable_cores(), scripted)
 
 
 class Bare:
     """The server's own decoder and engine, without the server."""
 
-    def __init__(self, repository: Path, model: str, photos: list[bytes], batch: int) -> None:
-        read = ModelRepository(repository).read(model, 1)
+    def __init__(
+        self, artifact: Artifact, photos: list[bytes], batch: int, cache: Path | None
+    ) -> None:
         self._photos = photos
-        self._spec = read.manifest.input
-        self._engine = TorchScriptEngine(read, torch.device("cpu"), "auto")
+        self._spec = artifact.manifest.input
+        scripted = TorchScriptEngine(artifact, torch.device("cpu"), "auto")
+        self._engine = compiled(artifact, scripted, cache) if cache else scripted
         self._batch = batch
         self._images = [Work(self._decoded(number), 5) for number in range(batch)]
-        self.dtype = str(self._engine.dtype).removeprefix("torch.")
+        self.dtype = str(scripted.dtype).removeprefix("torch.")
 
     def warm_up(self) -> None:
         """Make the calling thread fast: TorchScript is from the third run on."""
         torch.set_num_threads(1)
-        for _ in range(4):
-            self._engine.run(self._images)
+        for images in (self._images, self._images[:1]):
+            for _ in range(4):
+                self._engine.run(images)
+
+    def single_ms(self) -> float:
+        """Decode and run one photo after the other; return what the middle one took."""
+        took = []
+        for number in range(_SINGLES):
+            began = time.perf_counter()
+            self._engine.run([Work(self._decoded(number), 5)])
+            took.append(time.perf_counter() - began)
+        return round(1000 * statistics.median(took), 2)
 
     def offline(self, number: int) -> int:
         """Decode a batch and run it; return its size."""
@@ -83,7 +125,10 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(1)
     photos = [path.read_bytes() for path in sorted(arguments.photos.glob("*.jpg"))]
-    bare = Bare(arguments.repository, arguments.model, photos, arguments.batch)
+    repository = ModelRepository(arguments.repository)
+    newest = repository.versions(arguments.model)[-1]
+    artifact = repository.read(arguments.model, newest)
+    bare = Bare(artifact, photos, arguments.batch, arguments.compiled)
     with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(lambda _: bare.warm_up(), range(usable_cores())))
         found = {
@@ -94,6 +139,7 @@ def main() -> None:
                 ("decode", bare.decode),
             )
         }
+        found["single_ms"] = pool.submit(bare.single_ms).result()
     print(json.dumps(found | {"dtype": bare.dtype, "cores": usable_cores()}))
 
 
@@ -102,6 +148,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("repository", type=Path)
     parser.add_argument("model")
     parser.add_argument("photos", type=Path, help="a folder of .jpg files")
+    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="cache of libraries")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
     return parser.parse_args()

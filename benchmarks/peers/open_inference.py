@@ -1,40 +1,63 @@
-"""ModelInfer of the Open Inference Protocol v2, as far as sending a photo needs it."""
+"""ModelInfer of the Open Inference Protocol v2, as far as sending photos needs it.
+
+Triton adds ModelStreamInfer: the same requests on a stream, answered in any order.
+"""
 
 import struct
+from collections.abc import Mapping, Sequence
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
+STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
-def infer_request(model: str, photo: bytes) -> bytes:
-    """Return a request that carries one encoded photo as BYTES [1, 1]."""
-    request = _REQUEST(model_name=model)
-    request.inputs.add(name="photo", datatype="BYTES", shape=[1, 1])
-    request.raw_input_contents.append(struct.pack("<I", len(photo)) + photo)
+def infer_request(model: str, photos: Sequence[bytes], request_id: str = "") -> bytes:
+    """Return a request that carries encoded photos as BYTES [n, 1]."""
+    request = _MESSAGES["ModelInferRequest"](model_name=model, id=request_id)
+    request.inputs.add(name="photo", datatype="BYTES", shape=[len(photos), 1])
+    request.raw_input_contents.append(
+        b"".join(struct.pack("<I", len(photo)) + photo for photo in photos)
+    )
     content: bytes = request.SerializeToString()
     return content
 
 
-def _request_class() -> type:
-    """Build the message from the protocol's field numbers; what is not sent is left out."""
+def stream_answer(response: bytes) -> tuple[str, str]:
+    """Return what a response on a stream says: the request's id, and an error or nothing."""
+    message = _MESSAGES["ModelStreamInferResponse"].FromString(response)
+    return message.infer_response.id, message.error_message
+
+
+def _message_classes() -> Mapping[str, type]:
+    """Build the messages from the protocol's field numbers; what is not needed is left out."""
     file = descriptor_pb2.FileDescriptorProto(name="peers.proto", package="inference")
     file.syntax = "proto3"
     request = file.message_type.add(name="ModelInferRequest")
     tensor = request.nested_type.add(name="InferInputTensor")
     _add(request, "model_name", 1, _Field.TYPE_STRING)
+    _add(request, "id", 3, _Field.TYPE_STRING)
     _add(request, "inputs", 5, _Field.TYPE_MESSAGE, repeated=True)
     request.field[-1].type_name = ".inference.ModelInferRequest.InferInputTensor"
     _add(request, "raw_input_contents", 7, _Field.TYPE_BYTES, repeated=True)
     _add(tensor, "name", 1, _Field.TYPE_STRING)
     _add(tensor, "datatype", 2, _Field.TYPE_STRING)
     _add(tensor, "shape", 3, _Field.TYPE_INT64, repeated=True)
+    response = file.message_type.add(name="ModelInferResponse")
+    _add(response, "id", 3, _Field.TYPE_STRING)
+    streamed = file.message_type.add(name="ModelStreamInferResponse")
+    _add(streamed, "error_message", 1, _Field.TYPE_STRING)
+    _add(streamed, "infer_response", 2, _Field.TYPE_MESSAGE)
+    streamed.field[-1].type_name = ".inference.ModelInferResponse"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName("inference.ModelInferRequest")
-    )
+    return {
+        message.name: message_factory.GetMessageClass(
+            pool.FindMessageTypeByName(f"inference.{message.name}")
+        )
+        for message in file.message_type
+    }
 
 
 def _add(
@@ -49,4 +72,4 @@ def _add(
     message.field.add(name=name, number=number, type=kind, label=label)
 
 
-_REQUEST = _request_class()
+_MESSAGES = _message_classes()

@@ -1,126 +1,114 @@
 """One measurement: a server, a load, what came back and what it cost."""
 
-import asyncio
 import os
-import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 from benchmarks.serving.contenders import Running
 from benchmarks.serving.cpu import cpu_seconds
+from benchmarks.serving.scenarios import Scenario
 from client.bench.load import Load
 from client.bench.photos import Photos
 from client.bench.run import run
-from client.bench.sender import OK, Target, TargetError
+from client.bench.sender import OK, Target
+from client.bench.tally import Tally
 from client.bench.worker import Progress
 
-_READY_S = 240.0
-_PAUSE_S = 0.5
-_AT_ONCE = 32
-_VOLLEYS = 2
-_REST_S = 30.0
-_AT_REST = 0.3  # cores
+# What a measurement found; rates in photos a second, times in milliseconds.
+#   rate: photos answered OK a second       p50, p99: latencies of those
+#   cpu_ms: processor time of the server's processes for a photo, warm-up included
+#   mean_batch: as the server tells; 0 if it does not       statuses: photos by status
+#   load: processes that ran or waited on this machine, mean of the last minute
+# of two models, "second": rate, p50, p99 of the one that is not the default;
+# of an overload, beside these: peak, the closed loop's rate; goodput, photos a second answered
+#   within the deadline of when they were due; refused_p99, of refusals; lag_p99, how late the
+#   generator sent
+Figures = dict[str, Any]
+
+OVERLOAD, DEADLINE_S = 3.0, 0.5
+_PEAK_S = 4.0
 _TIMEOUT_S = 30.0
 
 
-class NotReadyError(Exception):
-    """A server ended, or did not answer in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one measurement found; rates in photos a second, times in milliseconds.
-
-    Attributes:
-        rate: Photos answered OK a second.
-        p50: Latency that half of them had at most.
-        p99: Latency that 99 of 100 had at most.
-        cpu_ms: Processor time of the server's processes for a photo, warm-up included.
-        mean_batch: As the server tells; 0 if it does not.
-        statuses: Requests by status.
-        load: Processes that ran or waited on this machine, mean of the last minute.
-    """
-
-    rate: float
-    p50: float
-    p99: float
-    cpu_ms: float
-    mean_batch: float
-    statuses: dict[str, int]
-    load: float
-
-
-def wait_until_ready(running: Running, photo: bytes) -> float:
-    """Send photos until all are answered; return the seconds that took.
-
-    So many at once that every thread of the server gets some, and is warm then.
-
-    Raises:
-        NotReadyError: The server ended, or took too long.
-    """
-    began = time.monotonic()
-    while time.monotonic() - began < _READY_S:
-        if asyncio.run(_statuses(running.target, photo)) == {OK}:
-            return time.monotonic() - began
-        if running.process.poll() is not None:
-            raise NotReadyError(f"ended with {running.process.returncode}")
-        time.sleep(_PAUSE_S)
-    raise NotReadyError(f"no answer within {_READY_S:.0f} s")
-
-
-def settle(running: Running, photo: bytes) -> float:
-    """Wait until a server is at rest, with every worker warm; return what it uses at rest.
-
-    Some answer as soon as one of their workers can; the others would load during a measurement.
-
-    Returns:
-        Processor time a second, 1 for a core.
-    """
-    for _ in range(_VOLLEYS):
-        deadline = time.monotonic() + _REST_S
-        while (idle := _cores_used(running)) > _AT_REST and time.monotonic() < deadline:
-            pass
-        asyncio.run(_statuses(running.target, photo))
-    return idle
-
-
-def _cores_used(running: Running) -> float:
-    began, used = time.monotonic(), cpu_seconds(running.process.pid)
-    time.sleep(1.0)
-    return (cpu_seconds(running.process.pid) - used) / (time.monotonic() - began)
-
-
-async def _statuses(target: Target, photo: bytes) -> set[str]:
-    try:
-        async with target.open() as sender:
-            sending = [sender.send([photo], _TIMEOUT_S) for _ in range(_AT_ONCE)]
-            return {answer.status for (answer,) in await asyncio.gather(*sending)}
-    except TargetError:
-        return {"UNAVAILABLE"}
-
-
-def measure(running: Running, photos: Photos, in_flight: int, seconds: float) -> Figures:
-    """Put a server under a closed loop.
+def measure(running: Running, photos: Photos, scenario: Scenario, in_flight: int) -> Figures:
+    """Put a server under a scenario's load.
 
     The warm-up lasts until the calls in flight have been answered about once.
     """
-    warm_up_s = 1.0 + in_flight / 64
-    load = Load(in_flight=in_flight, warm_up_s=warm_up_s, duration_s=seconds, timeout_s=_TIMEOUT_S)
+    load = Load(
+        in_flight=in_flight,
+        warm_up_s=1.0 + in_flight / 64,
+        duration_s=scenario.seconds,
+        timeout_s=_TIMEOUT_S,
+        images_per_call=scenario.images,
+    )
+    unary = running.targets["unary"]
+    match scenario.kind:
+        case "overload":
+            return _overload(running, photos, load)
+        case "pair":
+            first, second = _under(running, [unary, running.targets["second"]], load, photos)
+            return first | {"second": {name: second[name] for name in ("rate", "p50", "p99")}}
+        case "unary" | "stream" | "batch" as kind:
+            (figures,) = _under(running, [running.targets[kind]], load, photos)
+            return figures
+
+
+def _overload(running: Running, photos: Photos, closed: Load) -> Figures:
+    """Send at random three times what the server did just before, with a deadline."""
+    unary = running.targets["unary"]
+    (peak,) = _under(running, [unary], replace(closed, duration_s=_PEAK_S), photos)
+    load = replace(
+        closed,
+        in_flight=0,
+        rate_per_s=OVERLOAD * peak["rate"],
+        warm_up_s=2 * DEADLINE_S,
+        deadline_s=DEADLINE_S,
+    )
+    (figures,) = _under(running, [unary], load, photos)
+    return figures | {"peak": peak["rate"]}
+
+
+def _under(
+    running: Running, targets: Sequence[Target], load: Load, photos: Photos
+) -> list[Figures]:
+    """Run the load on each target at the same time."""
     used: list[float] = []
 
     def begun(_progress: Progress) -> None:
         if not used:
             used.append(cpu_seconds(running.process.pid))
 
-    tally = run(running.target, load, photos, progress=begun).tally
-    cost = cpu_seconds(running.process.pid) - used[0]
+    def one(target: Target) -> Tally:
+        return run(target, load, photos, progress=begun).tally
+
+    with ThreadPoolExecutor(len(targets)) as pool:
+        tallies = list(pool.map(one, targets))
+    cost_s = cpu_seconds(running.process.pid) - used[0]
     # Everything that was sent has been worked on, whether or not it fell into the window.
-    answered = tally.sent - tally.requests + tally.statuses[OK]
-    return Figures(
-        rate=round(tally.answered_per_s, 2),
-        p50=round(1000 * tally.answered.percentile_s(50), 2),
-        p99=round(1000 * tally.answered.percentile_s(99), 2),
-        cpu_ms=round(1000 * cost / max(answered, 1), 3),
-        mean_batch=round(tally.mean_batch, 2),
-        statuses=dict(tally.statuses),
-        load=round(os.getloadavg()[0], 2),
-    )
+    answered = sum(tally.sent - tally.requests + tally.statuses[OK] for tally in tallies)
+    shared = {
+        "cpu_ms": round(1000 * cost_s / max(answered, 1), 3),
+        "load": round(os.getloadavg()[0], 2),
+    }
+    return [_figures(tally, load) | shared for tally in tallies]
+
+
+def _figures(tally: Tally, load: Load) -> Figures:
+    ms: Callable[[float], float] = lambda seconds: round(1000 * seconds, 2)  # noqa: E731
+    figures: Figures = {
+        "rate": round(tally.answered_per_s, 2),
+        "p50": ms(tally.answered.percentile_s(50)),
+        "p99": ms(tally.answered.percentile_s(99)),
+        "mean_batch": round(tally.mean_batch, 2),
+        "statuses": dict(tally.statuses),
+    }
+    if load.deadline_s is not None:
+        figures |= {
+            "goodput": round(tally.goodput_per_s, 2),
+            "refused_p99": ms(tally.refused.percentile_s(99)),
+            "lag_p99": ms(tally.lag.percentile_s(99)),
+        }
+    return figures

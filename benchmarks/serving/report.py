@@ -1,153 +1,124 @@
-"""From results to a table in Markdown and a plot: medians over the rounds, with their range."""
+"""From results to tables in Markdown: medians over the rounds, with their range."""
 
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
-from matplotlib import pyplot as plt
-
+from benchmarks.serving.bars import bars
+from benchmarks.serving.grouped import (
+    Case,
+    Figures,
+    cases,
+    rate,
+    share_of_cost,
+    share_of_rate,
+    spread,
+)
+from benchmarks.serving.plot import draw
 from benchmarks.serving.results import Results
-from benchmarks.serving.scenarios import SCENARIOS
 
-LIMITS = "limits"
-_OURS = "menagerie"
-_ECHO = "echo"  # it computes nothing: no row of the plot
-_Case = tuple[str, str, int]  # network, scenario, in flight
-
-# From a case to a contender's figures, one for each round.
-_Cases = dict[_Case, dict[str, list[dict[str, Any]]]]
+_Columns = Sequence[tuple[str, str]]
 
 
 def report(results: Results, plot: Path) -> None:
-    """Print the tables and write the plot."""
-    limits = {
-        (key.round, key.network, key.scenario): figures
-        for key, figures in results
-        if key.contender == LIMITS
-    }
-    cases: _Cases = defaultdict(lambda: defaultdict(list))
-    for key, figures in results:
-        if key.contender == LIMITS:
+    """Print the tables and draw a plot for each network, beside `plot`."""
+    found = list(cases(results))
+    for network in dict.fromkeys(case.network for case in found):
+        own = [case for case in found if case.network == network]
+        _print_limits(own)
+        for case in own:
+            _print_case(case)
+        _print_table(f"{network}: what was wanted", ("wanted", "found"), bars(own))
+        draw(own, plot.with_stem(f"{plot.stem}-{network}"))
+
+
+def _print_limits(own: Sequence[Case]) -> None:
+    shown = set()
+    for case in own:
+        if case.scenario.album in shown or not case.limits:
             continue
-        limit = limits.get((key.round, key.network, key.scenario))
-        shares = _shares(figures, limit) if limit and "failed" not in figures else {}
-        cases[key.network, key.scenario, key.in_flight][key.contender].append(figures | shares)
-    _print_limits(limits)
-    for case, contenders in cases.items():
-        _print_case(case, contenders)
-    _draw(cases, plot)
+        shown.add(case.scenario.album)
+        rows = []
+        for name, rounds in case.limits.items():
+            for part in ("offline", "engine", "decode"):
+                parts = [figures[part] for figures in rounds.values()]
+                rates = spread([one["per_s"] for one in parts], "{:.1f}")
+                costs = spread([one["cpu_ms"] for one in parts], "{:.1f}")
+                rows.append((f"{name}, {part}", rates, costs))
+            singles = [one["single_ms"] for one in rounds.values() if "single_ms" in one]
+            rows.append((f"{name}, one photo alone", "", f"{spread(singles, '{:.1f}')} (took)"))
+        title = f"Limits, {case.network}, {case.scenario.title}"
+        _print_table(title, ("without a server", "photos/s", "processor ms a photo"), rows)
 
 
-def _shares(figures: dict[str, Any], limit: dict[str, Any]) -> dict[str, float]:
-    """Return a measurement over the limit of the same round."""
-    offline = limit["offline"]
-    cost = figures["cpu_ms"]
-    return {
-        "rate_share": figures["rate"] / offline["per_s"],
-        "cost_share": offline["cpu_ms"] / cost if cost else 0.0,
-    }
+def _print_case(case: Case) -> None:
+    columns = {"pair": _pair, "overload": _overload}.get(case.scenario.kind, _closed)
+    names = [*case.servers(), *(name for name in case.contenders if name == "echo")]
+    rows: list[Sequence[str]] = []
+    heading: Sequence[str] = ("server",)
+    for name in names:
+        cells = list(columns(case, name))
+        heading = ("server", *(title for title, _ in cells), "rounds")
+        figures = list(case.contenders[name].values())
+        label = f"{name} ({figures[-1]['version']})"
+        rows.append((label, *(cell for _, cell in cells), str(len(figures))))
+    rows += [(name, why) for name, why in case.failures.items() if name not in case.contenders]
+    _print_table(case.title, heading, rows)
 
 
-def _print_limits(limits: dict[tuple[int, str, str], dict[str, Any]]) -> None:
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for (_, network, scenario), figures in limits.items():
-        grouped[network, scenario].append(figures)
-    for (network, scenario), rounds in grouped.items():
-        print(f"\nLimits, {network}, {_title(scenario)}: {len(rounds)} rounds\n")
-        print("| without a server | photos/s | processor ms a photo |\n|---|---|---|")
-        for name in ("offline", "engine", "decode"):
-            rates = _spread([one[name]["per_s"] for one in rounds], "{:.1f}")
-            print(f"| {name} | {rates} | {_spread([one[name]['cpu_ms'] for one in rounds])} |")
+def _closed(case: Case, name: str) -> Iterator[tuple[str, str]]:
+    yield "photos/s", _of(case, name, "rate", "{:.1f}")
+    yield "of the limit's", spread(case.over_limit(name, share_of_rate))
+    yield "p50 ms", _of(case, name, "p50", "{:.0f}")
+    yield "p99 ms", _of(case, name, "p99", "{:.0f}")
+    yield "processor ms a photo", _of(case, name, "cpu_ms", "{:.1f}")
+    yield "limit's over it", spread(case.over_limit(name, share_of_cost))
+    yield "not answered", str(sum(_lost(one) for one in case.contenders[name].values()))
 
 
-def _print_case(case: _Case, contenders: dict[str, list[dict[str, Any]]]) -> None:
-    network, scenario, in_flight = case
-    print(f"\n{network}, {_title(scenario)}, {in_flight} in flight\n")
-    print(
-        "| server | photos/s | share of the limit's rate | p50 ms | p99 ms"
-        " | processor ms a photo | limit's cost over it | not answered | rounds |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name, rounds in _by_cost(contenders):
-        good = [one for one in rounds if "failed" not in one]
-        if not good:
-            print(f"| {name} | {rounds[-1]['failed']} | | | | | | | 0 |")
-            continue
-        lost = sum(sum(one["statuses"].values()) - one["statuses"].get("OK", 0) for one in good)
-        cells = [
-            good[-1]["version"] if name != _OURS else f"menagerie {good[-1]['version']}",
-            _spread([one["rate"] for one in good], "{:.1f}"),
-            _spread([one.get("rate_share", 0.0) for one in good]),
-            _spread([one["p50"] for one in good], "{:.0f}"),
-            _spread([one["p99"] for one in good], "{:.0f}"),
-            _spread([one["cpu_ms"] for one in good], "{:.1f}"),
-            _spread([one.get("cost_share", 0.0) for one in good]),
-            str(lost),
-            str(len(good)),
-        ]
-        label = f"{name}: {cells[0]}" if name in {"queue", "echo", "grpcio"} else cells[0]
-        print(f"| {' | '.join([label, *cells[1:]])} |")
+def _pair(case: Case, name: str) -> Iterator[tuple[str, str]]:
+    yield "photos/s together", spread(case.values(name, rate), "{:.1f}")
+    yield "first, photos/s", _of(case, name, "rate", "{:.1f}")
+    yield "p99 ms", _of(case, name, "p99", "{:.0f}")
+    for title, field, form in (
+        ("second, photos/s", "rate", "{:.1f}"),
+        ("its p99 ms", "p99", "{:.0f}"),
+    ):
+        values = case.values(name, lambda one, field=field: one["second"][field])
+        yield title, spread(values, form)
+    yield "processor ms a photo", _of(case, name, "cpu_ms", "{:.1f}")
+    yield "not answered", str(sum(_lost(one) for one in case.contenders[name].values()))
 
 
-def _by_cost(
-    contenders: dict[str, list[dict[str, Any]]],
-) -> Sequence[tuple[str, list[dict[str, Any]]]]:
-    """Return contenders, the cheapest first; those that failed last."""
-    return sorted(contenders.items(), key=lambda item: _median(item[1], "cpu_ms") or 1e9)
+def _overload(case: Case, name: str) -> Iterator[tuple[str, str]]:
+    yield "peak, photos/s", _of(case, name, "peak", "{:.1f}")
+    yield "in time, photos/s", _of(case, name, "goodput", "{:.1f}")
+    yield "over the peak", spread(case.values(name, lambda one: one["goodput"] / one["peak"]))
+    yield "p99 ms of answers", _of(case, name, "p99", "{:.0f}")
+    yield "p99 ms of refusals", _of(case, name, "refused_p99", "{:.0f}")
+    for title, statuses in (("refused", {"UNAVAILABLE"}), ("timed out", {"DEADLINE_EXCEEDED"})):
+        shares = case.values(name, lambda one, told=statuses: _share(one, told))
+        yield title, spread(shares)
+    yield "processor ms a photo", _of(case, name, "cpu_ms", "{:.1f}")
 
 
-def _draw(cases: _Cases, plot: Path) -> None:
-    mpl.use("Agg")
-    shown = {case: contenders for case, contenders in cases.items() if case[2] > 1}
-    if not shown:
+def _of(case: Case, name: str, field: str, form: str) -> str:
+    return spread(case.values(name, lambda figures: figures[field]), form)
+
+
+def _share(figures: Figures, statuses: set[str]) -> float:
+    told: dict[str, int] = figures["statuses"]
+    return sum(told.get(name, 0) for name in statuses) / max(sum(told.values()), 1)
+
+
+def _lost(figures: Figures) -> int:
+    told: dict[str, int] = figures["statuses"]
+    return sum(told.values()) - told.get("OK", 0)
+
+
+def _print_table(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not rows:
         return
-    figure, rows = plt.subplots(
-        2, len(shown), figsize=(4.2 * len(shown), 6.4), squeeze=False, layout="constrained"
-    )
-    for column, (case, contenders) in enumerate(shown.items()):
-        network, scenario, in_flight = case
-        names = [name for name, _ in _by_cost(contenders) if name != _ECHO]
-        rounds = [[one for one in contenders[name] if "failed" not in one] for name in names]
-        kept = [(name, good) for name, good in zip(names, rounds, strict=True) if good]
-        title = f"{network}, {_title(scenario)},\n{in_flight} in flight"
-        _bars(rows[0, column], kept, "cost_share", "limit's processor time over the server's")
-        _bars(rows[1, column], kept, "rate_share", "share of the limit's photos/s")
-        rows[0, column].set_title(title, fontsize=9)
-    figure.savefig(plot, dpi=110)
-    plt.close(figure)
-
-
-def _bars(
-    axes: plt.Axes, kept: Sequence[tuple[str, list[dict[str, Any]]]], field: str, label: str
-) -> None:
-    names = [name for name, _ in kept]
-    values = [[one.get(field, 0.0) for one in good] for _, good in kept]
-    middles = [statistics.median(one) for one in values]
-    below = [middle - min(one) for middle, one in zip(middles, values, strict=True)]
-    above = [max(one) - middle for middle, one in zip(middles, values, strict=True)]
-    colours = ["tab:green" if name == _OURS else "tab:gray" for name in names]
-    axes.barh(names, middles, xerr=[below, above], color=colours, error_kw={"lw": 1})
-    axes.invert_yaxis()
-    axes.axvline(1.0, color="black", lw=0.8, ls="--")
-    axes.set_xlabel(label, fontsize=8)
-    axes.tick_params(labelsize=8)
-
-
-def _spread(values: Sequence[float], form: str = "{:.2f}") -> str:
-    shown: Callable[[float], str] = form.format
-    middle = shown(statistics.median(values))
-    return (
-        middle if len(values) == 1 else f"{middle} ({shown(min(values))} to {shown(max(values))})"
-    )
-
-
-def _median(rounds: Sequence[dict[str, Any]], field: str) -> float:
-    values = [one[field] for one in rounds if one.get(field)]
-    return statistics.median(values) if values else 0.0
-
-
-def _title(scenario: str) -> str:
-    return next((one.title for one in SCENARIOS if one.name == scenario), scenario)
+    print(f"\n{title}\n")
+    print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
+    for row in rows:
+        print(f"| {' | '.join([*row, *[''] * (len(heading) - len(row))])} |")

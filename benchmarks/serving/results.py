@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+LIMITS, LIMITS_COMPILED = "limits", "limits-compiled"
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Which measurement: ``contender`` is a server's name or "limits"."""
+    """Which measurement: ``contender`` is a server's name or that of the limits of an engine."""
 
     round: int
     network: str

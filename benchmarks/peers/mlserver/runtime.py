@@ -1,6 +1,6 @@
 """MLServer's custom runtime. Adaptive batching joins requests before they reach a worker."""
 
-from classifier import Classifier, decode
+from classifier import NAMES, Classifier, decode
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
@@ -9,12 +9,14 @@ class Runtime(MLModel):
     """Takes JPEGs as BYTES [n, 1], gives labels and scores [n, k]."""
 
     async def load(self) -> bool:
-        self.classifier = Classifier()
+        self.classifier = Classifier(NAMES.index(self.name))
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         photos = payload.inputs[0].data.root
-        answers = self.classifier.classify([decode(photo) for photo in photos])
+        answers = self.classifier.classify(
+            [decode(photo, self.classifier.side) for photo in photos]
+        )
         shape = [len(answers), len(answers[0])]
         labels = [label for answer in answers for label, _ in answer]
         scores = [score for answer in answers for _, score in answer]

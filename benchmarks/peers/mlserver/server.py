@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from classifier import MAX_BATCH, MAX_DELAY_S, WORKERS
+from classifier import MAX_BATCH, MAX_DELAY_S, NAMES, WORKERS
 from mlserver import MLServer, ModelSettings, Settings
 from mlserver.settings import ModelParameters
 from runtime import Runtime
@@ -20,15 +20,18 @@ async def main(port: int) -> None:
         grpc_max_message_length=32 * 2**20,
         load_models_at_startup=False,
     )
-    model = ModelSettings(
-        name="classifier",
-        implementation=Runtime,
-        parameters=ModelParameters(version="1"),
-        max_batch_size=MAX_BATCH,
-        max_batch_time=MAX_DELAY_S,
-    )
+    models = [
+        ModelSettings(
+            name=name,
+            implementation=Runtime,
+            parameters=ModelParameters(version="1"),
+            max_batch_size=MAX_BATCH,
+            max_batch_time=MAX_DELAY_S,
+        )
+        for name in NAMES
+    ]
     server = MLServer(settings)
-    await server.start([model])
+    await server.start(models)
 
 
 if __name__ == "__main__":

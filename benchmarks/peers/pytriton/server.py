@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-from classifier import MAX_BATCH, MAX_DELAY_S, TOP_K, WORKERS, Classifier, decode
+from classifier import MAX_BATCH, MAX_DELAY_S, NAMES, TOP_K, WORKERS, Classifier, decode
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
@@ -17,7 +17,8 @@ def instance(classifier: Classifier):
 
     @batch
     def classify(photo: np.ndarray) -> dict[str, np.ndarray]:
-        answers = np.array(classifier.classify([decode(data) for data in photo[:, 0]]))
+        images = [decode(data, classifier.side) for data in photo[:, 0]]
+        answers = np.array(classifier.classify(images))
         return {"labels": answers[..., 0].astype(np.int64), "scores": answers[..., 1].astype("f4")}
 
     return classify
@@ -25,7 +26,7 @@ def instance(classifier: Classifier):
 
 def main(port: int) -> None:
     """Serve until SIGTERM."""
-    classifier = Classifier()
+    classifiers = [Classifier(model) for model in range(len(NAMES))]
     config = TritonConfig(
         grpc_address="127.0.0.1",
         grpc_port=port,
@@ -34,19 +35,20 @@ def main(port: int) -> None:
         metrics_port=port + 2,
     )
     with Triton(config=config) as triton:
-        triton.bind(
-            model_name="classifier",
-            infer_func=[instance(classifier) for _ in range(WORKERS)],
-            inputs=[Tensor(name="photo", dtype=bytes, shape=(1,))],
-            outputs=[
-                Tensor(name="labels", dtype=np.int64, shape=(TOP_K,)),
-                Tensor(name="scores", dtype=np.float32, shape=(TOP_K,)),
-            ],
-            config=ModelConfig(
-                max_batch_size=MAX_BATCH,
-                batcher=DynamicBatcher(max_queue_delay_microseconds=round(MAX_DELAY_S * 1e6)),
-            ),
-        )
+        for name, classifier in zip(NAMES, classifiers, strict=True):
+            triton.bind(
+                model_name=name,
+                infer_func=[instance(classifier) for _ in range(WORKERS)],
+                inputs=[Tensor(name="photo", dtype=bytes, shape=(1,))],
+                outputs=[
+                    Tensor(name="labels", dtype=np.int64, shape=(TOP_K,)),
+                    Tensor(name="scores", dtype=np.float32, shape=(TOP_K,)),
+                ],
+                config=ModelConfig(
+                    max_batch_size=MAX_BATCH,
+                    batcher=DynamicBatcher(max_queue_delay_microseconds=round(MAX_DELAY_S * 1e6)),
+                ),
+            )
         triton.serve()
 
 

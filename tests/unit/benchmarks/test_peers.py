@@ -1,5 +1,6 @@
 """How peers are called and metered; the peers themselves are no dependency of the tests."""
 
+import asyncio
 import base64
 import json
 import struct
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from benchmarks.peers import environments
-from benchmarks.peers.catalogue import PEERS, Settings
+from benchmarks.peers.catalogue import PEERS, Served, Settings
 from benchmarks.peers.open_inference import METHOD, infer_request
 from benchmarks.peers.targets import GrpcTarget, HttpTarget
 from benchmarks.serving.cpu import cpu_seconds
@@ -27,7 +28,7 @@ def test_an_open_inference_request_on_the_wire():
     raw = struct.pack("<I", len(PHOTO)) + PHOTO
     tensor = b"\x0a\x05photo" + b"\x12\x05BYTES" + b"\x1a\x02\x01\x01"
     expected = b"\x0a\x01m" + b"\x2a" + bytes([len(tensor)]) + tensor + b"\x3a\xcc\x01" + raw
-    assert infer_request("m", PHOTO) == expected
+    assert infer_request("m", [PHOTO]) == expected
 
 
 @pytest.fixture
@@ -61,7 +62,44 @@ async def test_grpc_peers(grpc_server):
     async with GrpcTarget(address, "open inference").open() as sender:
         assert await sender.send([PHOTO], 30) == [Answer(OK)]
     assert received[0] == ("/peer.Classifier/Classify", PHOTO)
-    assert received[-1] == (METHOD, infer_request("classifier", PHOTO))
+    assert received[-1] == (METHOD, infer_request("classifier", [PHOTO]))
+    async with GrpcTarget(address, "open inference", "second").open() as sender:
+        assert await sender.send([PHOTO, PHOTO], 30) == [Answer(OK)] * 2
+    assert received[-1] == (METHOD, infer_request("second", [PHOTO, PHOTO]))
+
+
+async def test_answers_on_a_stream_find_whom_they_belong_to():
+    """Two photos are answered in the other order, the first with an error."""
+
+    async def infer(requests, _context):
+        ids = [_id(request) async for request in limited(requests, 2)]
+        for name in reversed(ids):
+            response = b"\x1a" + bytes([len(name)]) + name
+            error = b"\x0a\x03bad" if name == ids[0] else b""
+            yield error + b"\x12" + bytes([len(response)]) + response
+
+    server = grpc.aio.server()
+    handlers = {"ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer)}
+    service = "inference.GRPCInferenceService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with GrpcTarget(f"127.0.0.1:{port}", "open inference", stream=True).open() as sender:
+        sending = [sender.send([PHOTO], 30), sender.send([PHOTO], 30)]
+        assert await asyncio.gather(*sending) == [[Answer("INTERNAL")], [Answer(OK)]]
+    await server.stop(None)
+
+
+async def limited(requests, number):
+    """The first requests of a stream."""
+    for _ in range(number):
+        yield await anext(requests)
+
+
+def _id(request):
+    """The id of a ModelInferRequest to "classifier": its second field on the wire."""
+    start = len(b"\x0a\x0aclassifier\x1a\x01")
+    return request[start : start + 1]
 
 
 async def test_http_peers():
@@ -113,12 +151,28 @@ def test_a_peer_is_started_with_its_own_interpreter_on_a_port(name):
     command = PEERS[name].command(4711)
     assert str(environments.python(name)) in command
     assert "4711" in command
-    assert isinstance(PEERS[name].target(4711), GrpcTarget | HttpTarget)
+    assert isinstance(PEERS[name].targets(4711)["unary"], GrpcTarget | HttpTarget)
+    assert PEERS[name].targets(4711).keys() == PEERS[name].offers | {"unary"}
+
+
+def test_a_second_model_has_an_address_of_its_own():
+    assert PEERS["litserve"].targets(1)["second"].url == "http://127.0.0.1:1/second"
+    assert PEERS["mlserver"].targets(1)["second"].model == "second"
+
+
+def test_a_compiled_peer_is_the_same_but_for_its_model():
+    plain = PEERS["pytriton"]
+    compiled = plain.compiled()
+    assert (compiled.name, compiled.command(1)) == ("pytriton-compiled", plain.command(1))
+    assert compiled.environment == {**plain.environment, "COMPILED": "1"}
 
 
 def test_settings_reach_the_peers_by_the_environment(tmp_path):
-    variables = Settings(tmp_path / "model.pt", 224).environment()
-    assert variables.keys() >= {"MODEL", "SIDE", "MAX_BATCH", "MAX_DELAY_MS", "WORKERS"}
+    model = Served("net", tmp_path / "model.pt", tmp_path / "net.pt2", 160)
+    variables = Settings((model,), tmp_path).environment()
+    assert variables.keys() >= {"MAX_BATCH", "MAX_DELAY_MS", "WORKERS", "COMPILED"}
+    (told,) = json.loads(variables["MODELS"])
+    assert (told["file"], told["side"]) == (str(tmp_path / "model.pt"), 160)
 
 
 def test_processor_time_includes_what_a_process_started():
