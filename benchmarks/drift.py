@@ -46,7 +46,8 @@ def main() -> None:
     images = torch.stack([preprocess(path.read_bytes(), spec, ImageLimits()) for path in paths])
     engine = TorchScriptEngine(artifact, torch.device("cpu"), "auto")
     health = ModelHealth(reference)
-    test = _figures(engine, images)
+    sizes = [path.stat().st_size for path in paths]
+    test = _figures(engine, images, sizes)
     rng = np.random.default_rng(0)
     for name, signal in health.signals.items():
         real = _alarms(signal, _shares(signal, [one[name] for one in test]), rng)
@@ -61,7 +62,7 @@ def main() -> None:
         }
         print(json.dumps({**line, "year_of_test_photos": real, "years_of_worlds": sum(worlds)}))
     for name, strength in STREAMS.items():
-        figures = _figures(engine, corruptions()[name][strength](images))
+        figures = _figures(engine, corruptions()[name][strength](images), sizes)
         print(
             json.dumps(
                 {"stream": name, **_until_warned(ModelHealth(reference), test, figures, rng)}
@@ -69,8 +70,8 @@ def main() -> None:
         )
 
 
-def _figures(engine: TorchScriptEngine, images: Tensor) -> list[Figures]:
-    figures = []
+def _figures(engine: TorchScriptEngine, images: Tensor, sizes: list[int]) -> list[Figures]:
+    figures: list[Figures] = []
     for batch in images.split(16):
         for image, scores in zip(batch, engine.run([Work(one, 1) for one in batch]), strict=True):
             if isinstance(scores, Exception):
@@ -85,6 +86,7 @@ def _figures(engine: TorchScriptEngine, images: Tensor) -> list[Figures]:
                     "contrast": seen.contrast,
                     "saturation": seen.saturation,
                     "detail": seen.detail,
+                    "image_bytes": sizes[len(figures)],
                 }
             )
     return figures
@@ -121,7 +123,8 @@ def _observe(health: ModelHealth, one: Figures) -> list[str]:
     statistics = ImageStatistics(
         one["brightness"], one["contrast"], one["saturation"], one["detail"]
     )
-    return health.observe(int(one["labels"]), one["best_score"], statistics, one["novelty"])
+    label, size = int(one["labels"]), int(one["image_bytes"])
+    return health.observe(label, one["best_score"], statistics, one["novelty"], size)
 
 
 if __name__ == "__main__":

@@ -229,6 +229,7 @@ class Reference(_Frozen):
         saturation: Mean over the pixels of their largest less their smallest channel, 0 to 255.
         detail: Mean difference of neighbouring pixels in a row, over the contrast, 0 to 2.
         novelty: The novelty score.
+        image_bytes: Bytes of the images as files.
     """
 
     images: int = Field(ge=1)
@@ -239,6 +240,7 @@ class Reference(_Frozen):
     saturation: Histogram | None = None
     detail: Histogram | None = None
     novelty: Histogram | None = None
+    image_bytes: Histogram | None = None
 
 
 class FileEntry(_Frozen):

@@ -10,13 +10,14 @@ _BINS = 20
 _QUANTILES = 10
 
 
-def reference_of(images: Tensor, scores: Tensor, novelty: Tensor) -> Reference:
+def reference_of(images: Tensor, scores: Tensor, novelty: Tensor, image_bytes: Tensor) -> Reference:
     """From validation photos, which were not trained on and are like the test photos.
 
     Args:
         images: uint8 [n, 3, h, w].
         scores: Calibrated, float32 [n, classes].
         novelty: Novelty scores, float32 [n].
+        image_bytes: Of their files, [n].
     """
     best, predicted = scores.max(dim=1)
     given = torch.bincount(predicted, minlength=scores.shape[1]) / len(scores)
@@ -34,6 +35,7 @@ def reference_of(images: Tensor, scores: Tensor, novelty: Tensor) -> Reference:
         saturation=_by_quantiles(of("saturation"), 0.0, BRIGHTEST),
         detail=_by_quantiles(of("detail"), 0.0, LARGEST_DETAIL),
         novelty=_by_quantiles(novelty, float(novelty.min()), float(novelty.max())),
+        image_bytes=_by_quantiles(image_bytes, 0.0, float(image_bytes.max())),
     )
 
 

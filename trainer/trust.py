@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -87,8 +88,9 @@ def trust_of(
         novelty=trial.figures,
         corruptions=robustness(module, test.images.inputs, test.images.labels, temperature),
     )
+    image_bytes = torch.tensor([path.stat().st_size for path in validation.images.paths])
     reference = reference_of(
-        validation.images.inputs, validation.scores(temperature), choice.validation
+        validation.images.inputs, validation.scores(temperature), choice.validation, image_bytes
     )
     return Trust(choice.novelty, reference, choice.centroids, figures)
 

@@ -55,7 +55,7 @@ class Watch:
             return
         self._brightness.observe(statistics.brightness)
         if self._health is not None:
-            self._warn(self._health.observe(best, score, statistics, novelty))
+            self._warn(self._health.observe(best, score, statistics, novelty, source.size))
 
     def _warn(self, signals: Sequence[str]) -> None:
         for signal in signals:

@@ -25,7 +25,8 @@ WINDOW = 1000
 _FALSE_ALARMS = 1e-8
 LEAST_IMAGES = 200  # below, chance alone moves the index by more than 0.1
 _LEAST_SHARE = 0.05  # of the reference in one bin: emptier ones make the index jump
-_LATER_SIGNALS = ("contrast", "saturation", "detail", "novelty")  # artifacts may lack them
+# Artifacts may lack them.
+_LATER_SIGNALS = ("contrast", "saturation", "detail", "novelty", "image_bytes")
 
 
 class ModelHealth:
@@ -60,7 +61,12 @@ class ModelHealth:
         return {name: signal.threshold for name, signal in self.signals.items()}
 
     def observe(
-        self, label: int, best_score: float, statistics: ImageStatistics, novelty: float | None
+        self,
+        label: int,
+        best_score: float,
+        statistics: ImageStatistics,
+        novelty: float | None,
+        image_bytes: int,
     ) -> list[str]:
         """Take one image in.
 
@@ -69,6 +75,7 @@ class ModelHealth:
             best_score: Its score.
             statistics: Of the input.
             novelty: Its novelty score, where there is one.
+            image_bytes: Of the image as it came.
 
         Returns:
             The signals whose window, full with this image, lies above its threshold. Each image
@@ -82,6 +89,7 @@ class ModelHealth:
             "saturation": statistics.saturation,
             "detail": statistics.detail,
             "novelty": novelty,
+            "image_bytes": image_bytes,
         }
         alarms = []
         for name, signal in self.signals.items():

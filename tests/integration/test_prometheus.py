@@ -176,7 +176,9 @@ def ordinary(folder: Path) -> Reference:
         [preprocess(one, artifact.manifest.input, ImageLimits()) for one in files()]
     )
     scores = torch.softmax(artifact.module()(images), dim=1)
-    return reference_of(images, scores, torch.zeros(PHOTOS)).model_copy(update={"novelty": None})
+    sizes = torch.tensor([len(one) for one in files()])
+    reference = reference_of(images, scores, torch.zeros(PHOTOS), sizes)
+    return reference.model_copy(update={"novelty": None})
 
 
 def classify(server: Server, photos: list[bytes], count: int) -> None:

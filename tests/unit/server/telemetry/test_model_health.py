@@ -31,8 +31,11 @@ def image(rng: random.Random, labels=LABELS, scores=SCORES, brightness=BRIGHTNES
     )
 
 
-def observe(health: ModelHealth, label: int, score: float, brightness: float) -> list[str]:
-    return health.observe(label, score, ImageStatistics(brightness, 0.0, 0.0, 0.0), None)
+def observe(
+    health: ModelHealth, label: int, score: float, brightness: float, image_bytes: int = 0
+) -> list[str]:
+    statistics = ImageStatistics(brightness, 0.0, 0.0, 0.0)
+    return health.observe(label, score, statistics, None, image_bytes)
 
 
 def health_after(count: int, **shares) -> ModelHealth:
@@ -73,6 +76,18 @@ def test_the_index_is_that_of_its_definition() -> None:
     p, q = (800.5 / total, 200.5 / total), (0.5, 0.5)
     expected = sum((a - b) * log(a / b) for a, b in zip(p, q, strict=True))
     assert health.drift()["labels"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_larger_files_than_those_of_the_reference_are_seen() -> None:
+    sizes = Histogram(edges=(0.0, 10_000.0, 20_000.0, 50_000.0), shares=(0.3, 0.4, 0.3))
+    health = ModelHealth(REFERENCE.model_copy(update={"image_bytes": sizes}))
+    rng = random.Random(5)
+    for growth in (1, 3):
+        alarms = [
+            observe(health, *image(rng), growth * rng.randrange(2000, 30_000))
+            for _ in range(1000)
+        ]  # fmt: skip
+        assert alarms[-1] == (["image_bytes"] if growth > 1 else [])
 
 
 def test_the_window_forgets() -> None:
