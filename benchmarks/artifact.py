@@ -21,6 +21,7 @@ from models.manifest import (
     Label,
     Manifest,
     Metrics,
+    Reference,
 )
 from models.preprocess import preprocess
 from models.repository import ModelRepository, Seal
@@ -41,6 +42,7 @@ def publish(
     photos: Sequence[bytes],
     *,
     with_twin: bool = False,
+    reference: Reference | None = None,
 ) -> None:
     """Publish ``network`` as version 1 of the model ``name`` below ``root``.
 
@@ -51,6 +53,7 @@ def publish(
         side: Of its input, pixels.
         photos: JPEG files for the golden samples.
         with_twin: Whether it can be compiled.
+        reference: What its traffic is compared with; None: it is not.
     """
     normalize = Normalize(_MEAN, _STD)
     module = export(normalize, network)
@@ -65,7 +68,12 @@ def publish(
             (folder / TWIN_NAME).write_bytes(twin)
         classes = golden.logits.shape[1]
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        return lambda version: _manifest(name, version, folder, spec, classes, parameters)
+
+        def seal(version: int) -> Manifest:
+            manifest = _manifest(name, version, folder, spec, classes, parameters)
+            return manifest.model_copy(update={"reference": reference})
+
+        return seal
 
     ModelRepository(root).publish(name, build, lambda _folder: None)
 

@@ -59,7 +59,7 @@ async def echo(address: str) -> None:
 
 async def unary_loop(address: str, in_flight: int, seconds: float) -> float:
     """Requests a second with ``in_flight`` unary calls always open."""
-    request = classify_pb2.ClassifyRequest(image=_image()).SerializeToString()
+    request = classify_pb2.ClassifyRequest(image=small_image()).SerializeToString()
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(UNARY)
         await call(request, wait_for_ready=True)
@@ -77,7 +77,7 @@ async def unary_loop(address: str, in_flight: int, seconds: float) -> float:
 
 async def stream_loop(address: str, in_flight: int, seconds: float) -> float:
     """Messages a second on one stream with ``in_flight`` of them always open."""
-    item = classify_pb2.ClassifyRequest(request_id="1", image=_image())
+    item = classify_pb2.ClassifyRequest(request_id="1", image=small_image())
     request = classify_pb2.ClassifyStreamRequest(request=item).SerializeToString()
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.stream_stream(STREAM)(wait_for_ready=True)
@@ -93,7 +93,8 @@ async def stream_loop(address: str, in_flight: int, seconds: float) -> float:
         return done / elapsed
 
 
-def _image() -> classify_pb2.Image:
+def small_image() -> classify_pb2.Image:
+    """A JPEG of 32 x 32 pixels with a long comment."""
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", comment=bytes(_COMMENT_BYTES))

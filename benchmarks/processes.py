@@ -1,10 +1,12 @@
 """Servers in processes of their own."""
 
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from client import Client
@@ -22,6 +24,37 @@ def serving(repository: Path, *flags: str) -> Iterator[str]:
         with Client(address) as client:
             client.wait_until_serving(timeout_s=120)
         yield address
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server and its process."""
+
+    address: str
+    process: int
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far (proc(5), stat: utime and stime)."""
+        fields = Path(f"/proc/{self.process}/stat").read_text(encoding="ascii").rpartition(")")[2]
+        return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def contender(*command: str) -> Iterator[Contender]:
+    """``python command``, a server, ready inside the block."""
+    address = free_address()
+    process = subprocess.Popen(
+        [sys.executable, *command, "--metrics-port", "0", "--port", address.rpartition(":")[2]],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with Client(address) as client:
+            client.wait_until_serving(timeout_s=300)
+        yield Contender(address, process.pid)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @contextmanager

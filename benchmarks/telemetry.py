@@ -1,8 +1,11 @@
 """What observing costs: ``python -m benchmarks.telemetry``.
 
-One server with the bundled model answers the same photos by turns as it comes, with logs of 1% of
-the requests, traces of 1% to a receiver, metrics and model health, and with every observation left
-out; a signal switches between the two. What counts is the ratio of its CPU seconds for a request,
+One server answers the same requests by turns as it comes, with logs of 1% of the requests, traces
+of 1% to a receiver, metrics and model health, and with every observation left out; a signal
+switches between the two. Once with an engine that costs nothing (scenario d, as in
+``benchmarks.overhead``), where observing weighs most, and once with the bundled model. With
+``--of record`` it is the record for replays that is switched, in a server that keeps all requests
+(``--record-share``) with their images. What counts is the ratio of its CPU seconds for a request,
 which a busy machine disturbs less than the ratio of requests a second, shown beside it.
 """
 
@@ -12,37 +15,30 @@ import os
 import runpy
 import signal
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from benchmarks.processes import ROOT, free_address
-from client import AsyncClient, Client
+from benchmarks import artifact
+from benchmarks.networks import Nothing
+from benchmarks.overhead import SIDE, UNARY, small_image
+from benchmarks.processes import ROOT, Contender, contender, free_address
+from models.manifest import Reference
+from proto.classify.v1 import classify_pb2
 
 PHOTOS = ROOT / "examples" / "photos"
 _OBSERVED = ("--log-request-share", "0.01", "--trace-share", "0.01")
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A server and its process."""
-
-    address: str
-    process: int
-
-    def cpu_s(self) -> float:
-        """CPU seconds so far (proc(5), stat: utime and stime)."""
-        fields = Path(f"/proc/{self.process}/stat").read_text(encoding="ascii").rpartition(")")[2]
-        return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+_BINS = 10
+_TIMES = 10  # as many requests where the engine costs nothing
+SCENARIOS = ("nothing", "bundled")
 
 
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
@@ -65,39 +61,36 @@ def receiving() -> Iterator[str]:
     server.stop(None)
 
 
-@contextmanager
-def serving(*command: str) -> Iterator[Contender]:
-    """A server, ready inside the block."""
-    address = free_address()
-    process = subprocess.Popen(
-        [sys.executable, *command, "--metrics-port", "0", "--port", address.rpartition(":")[2]],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with Client(address) as client:
-            client.wait_until_serving(timeout_s=300)
-        yield Contender(address, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def serve_switched() -> None:
-    """Run the server; SIGUSR1 switches every observation off, and on again."""
+def observations() -> list[tuple[object, str]]:
+    """What observes, each as the owner and the name of a function."""
     from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415
 
+    from server.catalog.version_metrics import VersionMetrics  # noqa: PLC0415
     from server.catalog.watch import Watch  # noqa: PLC0415
-    from server.telemetry.request_log import RequestLog  # noqa: PLC0415
+    from server.pipeline import decode  # noqa: PLC0415
+    from server.rpc.answers import CatalogAnswers  # noqa: PLC0415
     from server.telemetry.tracing import Tracing  # noqa: PLC0415
 
-    watched = [
-        (owner, name, getattr(owner, name))
-        for owner, name in (
-            (Counter, "inc"), (Gauge, "inc"), (Gauge, "dec"), (Histogram, "observe"),
-            (RequestLog, "write"), (Watch, "observe"), (Tracing, "begin"),
-        )
+    return [
+        (Counter, "inc"), (Gauge, "inc"), (Gauge, "dec"), (Histogram, "observe"),
+        (CatalogAnswers, "_observe"), (VersionMetrics, "answered"), (VersionMetrics, "computed"),
+        (Watch, "observe"), (decode, "image_statistics"), (Tracing, "begin"),
     ]  # fmt: skip
+
+
+def recording() -> list[tuple[object, str]]:
+    """What records."""
+    from server.rpc.record import Recorder  # noqa: PLC0415
+
+    return [(Recorder, "note")]
+
+
+SWITCHES = {"telemetry": observations, "record": recording}
+
+
+def serve_switched(of: str) -> None:
+    """Run the server; SIGUSR1 switches every observation off, and on again."""
+    switched = [(owner, name, getattr(owner, name)) for owner, name in SWITCHES[of]()]
     states = cycle((False, True))
 
     def nothing(*_arguments: object, **_named: object) -> None:
@@ -105,66 +98,124 @@ def serve_switched() -> None:
 
     def switch(*_signal: object) -> None:
         observed = next(states)
-        for owner, name, method in watched:
-            setattr(owner, name, method if observed else nothing)
+        for owner, name, function in switched:
+            setattr(owner, name, function if observed else nothing)
 
     signal.signal(signal.SIGUSR1, switch)
     runpy.run_module("server", run_name="__main__")
 
 
-async def load(address: str, photos: list[bytes], requests: int, in_flight: int) -> None:
+async def load(address: str, messages: Sequence[bytes], requests: int, in_flight: int) -> None:
     """Have so many requests answered."""
-    left = islice(cycle(photos), requests)
-    async with AsyncClient(address, timeout_s=60) as client:
+    left = islice(cycle(messages), requests)
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(UNARY)
 
         async def caller() -> None:
-            for photo in left:
-                await client.classify(photo)
+            for message in left:
+                await call(message)
 
         await asyncio.gather(*(caller() for _ in range(in_flight)))
 
 
-def measured(server: Contender, photos: list[bytes], requests: int) -> tuple[float, float]:
-    """CPU milliseconds of the server for a request, and requests a second."""
+def measured(server: Contender, messages: Sequence[bytes], requests: int) -> tuple[float, float]:
+    """CPU microseconds of the server for a request, and requests a second."""
     cpu_s, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(load(server.address, photos, requests, in_flight=16))
+    asyncio.run(load(server.address, messages, requests, in_flight=16))
     elapsed_s = time.perf_counter() - began
-    return (server.cpu_s() - cpu_s) / requests * 1000, requests / elapsed_s
+    return (server.cpu_s() - cpu_s) / requests * 1e6, requests / elapsed_s
+
+
+def message(image: classify_pb2.Image) -> bytes:
+    """A request whose image may be kept."""
+    return classify_pb2.ClassifyRequest(image=image, may_keep_image=True).SerializeToString()
+
+
+def publish_nothing(root: Path, photos: Sequence[bytes]) -> None:
+    """A network that costs nothing, with a reference: its traffic is followed as others' is."""
+    artifact.publish(root, "nothing", Nothing().eval(), SIDE, photos, reference=_reference())
+
+
+def _reference() -> Reference:
+    """As wide as figures can be, so that nothing is alarming."""
+
+    def even(most: float) -> dict[str, object]:
+        edges = tuple(most * step / _BINS for step in range(_BINS + 1))
+        return {"edges": edges, "shares": (1 / _BINS,) * _BINS}
+
+    return Reference.model_validate({
+        "images": 1000, "labels": (1 / _BINS,) * _BINS, "best_score": even(1.0),
+        "brightness": even(255.0), "contrast": even(128.0), "saturation": even(255.0),
+        "detail": even(2.0), "image_bytes": even(1e6),
+    })  # fmt: skip
+
+
+def compared(
+    server: Contender, messages: Sequence[bytes], rounds: int, requests: int
+) -> dict[str, list[tuple[float, float]]]:
+    """CPU microseconds a request and requests a second, observed and unobserved, by rounds."""
+    found: dict[str, list[tuple[float, float]]] = {"observed": [], "unobserved": []}
+    measured(server, messages, requests)
+    for number in range(rounds):
+        # On, off, off, on: what drifts with time touches both alike.
+        names = sorted(found, reverse=bool(number % 2))
+        for name in names:
+            found[name].append(measured(server, messages, requests))
+            if name == names[0]:
+                os.kill(server.process, signal.SIGUSR1)
+    if rounds % 2:
+        os.kill(server.process, signal.SIGUSR1)
+    return found
 
 
 def main() -> None:
     """Run the rounds; print medians, spreads and ratios."""
     if "--server" in sys.argv:
-        sys.argv.remove("--server")
-        serve_switched()
+        _, _, of = sys.argv[:3]
+        del sys.argv[1:3]
+        serve_switched(of)
         return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--requests", type=int, default=300)
-    arguments = parser.parse_args()
+    arguments = _arguments()
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
-    rounds: dict[str, list[tuple[float, float]]] = {"observed": [], "unobserved": []}
-    command = ("-m", "benchmarks.telemetry", "--server", *_OBSERVED)
-    with receiving() as endpoint, serving(*command, "--otlp-endpoint", endpoint) as server:
-        measured(server, photos, 3 * arguments.requests)
-        for number in range(arguments.rounds):
-            # On, off, off, on: what drifts with time touches both alike.
-            for name in sorted(rounds, reverse=bool(number % 2)):
-                rounds[name].append(measured(server, photos, arguments.requests))
-                if name == sorted(rounds, reverse=bool(number % 2))[0]:
-                    os.kill(server.process, signal.SIGUSR1)
-    _report(rounds)
+    command = ["-m", "benchmarks.telemetry", "--server", arguments.of]
+    with tempfile.TemporaryDirectory() as folder, receiving() as endpoint:
+        if arguments.of == "record":
+            command += ["--record", f"{folder}/record"]
+            command += ["--record-share", str(arguments.record_share)]
+        else:
+            command += [*_OBSERVED, "--otlp-endpoint", endpoint]
+        for scenario in arguments.scenario:
+            messages = [message(classify_pb2.Image(encoded=photo)) for photo in photos]
+            where: list[str] = []
+            if scenario == "nothing":
+                publish_nothing(Path(folder, "models"), photos)
+                messages = [message(small_image())]
+                where = ["--repository", f"{folder}/models", "--engine", "torchscript"]
+            requests = arguments.requests * (_TIMES if scenario == "nothing" else 1)
+            with contender(*command, *where) as server:
+                found = compared(server, messages, arguments.rounds, requests)
+            _report(f"{arguments.of}, {scenario}", found)
 
 
-def _report(rounds: dict[str, list[tuple[float, float]]]) -> None:
+def _report(title: str, rounds: dict[str, list[tuple[float, float]]]) -> None:
     for name, figures in rounds.items():
         cpu, rate = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"{name:11s} {cpu:6.2f} CPU ms a request, {rate:6.1f} requests/s")
+        print(f"{title}: {name:11s} {cpu:7.0f} CPU us a request, {rate:6.1f} requests/s")
     pairs = list(zip(rounds["observed"], rounds["unobserved"], strict=True))
-    for title, column in (("CPU", 0), ("requests/s", 1)):
+    for name, column in (("CPU", 0), ("requests/s", 1)):
         ratios = sorted(one[column] / other[column] for one, other in pairs)
-        spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
-        print(f"observed / unobserved, {title}: {statistics.median(ratios):.3f} ({spread})")
+        spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f} in {len(ratios)} rounds"
+        print(f"{title}: observed / unobserved, {name}: {statistics.median(ratios):.3f} ({spread})")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=SCENARIOS)
+    parser.add_argument("--of", choices=SWITCHES, default="telemetry")
+    parser.add_argument("--record-share", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--requests", type=int, default=300, help="of the bundled model, a turn")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

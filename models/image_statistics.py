@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 _ROWS = 32  # enough for means, and cheap
@@ -33,14 +34,24 @@ def image_statistics(image: Tensor) -> ImageStatistics:
     Args:
         image: uint8 [3, h, w].
     """
+    # On so little numpy's calls are what costs, and those of mean, max and min the most.
     pixels = image.numpy()
     rows = pixels[:, :: max(1, pixels.shape[1] // _ROWS)].astype(np.float32)
-    brightness, flat = float(rows.mean()), rows.ravel()
+    flat = rows.ravel()
+    brightness = _mean(rows)
     contrast = sqrt(max(0.0, float(flat @ flat) / flat.size - brightness**2))
-    difference = float(np.abs(rows[:, :, 1:] - rows[:, :, :-1]).mean())
+    steps = rows[:, :, 1:] - rows[:, :, :-1]
+    np.abs(steps, out=steps)
+    red, green, blue = rows
+    largest = np.maximum(np.maximum(red, green), blue)
+    largest -= np.minimum(np.minimum(red, green), blue)
     return ImageStatistics(
         brightness=brightness,
         contrast=contrast,
-        saturation=float((rows.max(axis=0) - rows.min(axis=0)).mean()),
-        detail=min(LARGEST_DETAIL, difference / contrast) if contrast > 0 else 0.0,
+        saturation=_mean(largest),
+        detail=min(LARGEST_DETAIL, _mean(steps) / contrast) if contrast > 0 else 0.0,
     )
+
+
+def _mean(values: NDArray[np.float32]) -> float:
+    return float(np.add.reduce(values.ravel())) / max(1, values.size)

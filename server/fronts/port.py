@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from math import isnan
 from pathlib import Path
 
 import torch
@@ -201,7 +202,7 @@ class _Visit:
     def _image(self, about: bytes, rest: list[bytes]) -> PreparedPixels:
         slot, height, width, size, spent_s, content, rule, *measured = IMAGE.unpack(about)
         content = content if any(content) else b""
-        statistics = ImageStatistics(*measured)
+        statistics = None if isnan(measured[0]) else ImageStatistics(*measured)
         if slot == NOWHERE:
             refused = InvalidRequestError(*(part.decode() for part in rest)) if rest else None
             return PreparedPixels(None, refused, size, spent_s, content=content)

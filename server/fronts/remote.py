@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import partial
-from math import inf
+from math import inf, nan
 
 from google.rpc import code_pb2, status_pb2
 
@@ -28,10 +28,10 @@ from server.rpc.status import request_id_of, status_of
 
 # What became of the image: slot (-1: it comes with the frame; -2: there is none), height, width,
 # bytes that came, seconds of decoding, its content (NUL: not known), how its pixels were made, and
-# the fields of its ImageStatistics.
+# the fields of its ImageStatistics (not a number: it was not measured).
 IMAGE = struct.Struct(f"<iIIId{CONTENT_BYTES}s{RULE_BYTES}s4d")
 INLINE, NOWHERE = -1, -2
-_NOTHING = ImageStatistics(0.0, 0.0, 0.0, 0.0)
+_NOTHING = ImageStatistics(nan, nan, nan, nan)
 
 # What is decoded before an image: how many, and how many seconds until it is decoded itself.
 DECODING = struct.Struct("<Id")

@@ -284,9 +284,9 @@ class CatalogAnswers:
 
     def _observe(self, record: RequestRecord) -> None:
         labels = (record.model, record.version)
-        self._metrics.requests.labels(record.method, *labels, record.code).inc()
+        self._metrics.of_request(record.method, *labels, record.code).inc()
         if record.code == "OK":
-            self._metrics.request_seconds.labels(*labels).observe(
+            self._metrics.seconds_of(*labels).observe(
                 record.total_s, {"trace_id": record.trace_id} if record.trace_id else None
             )
         self._request_log.write(record)

@@ -34,6 +34,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._of_requests: dict[tuple[str, str, str, str], Counter] = {}
+        self._seconds_of: dict[tuple[str, str], Histogram] = {}
         self.requests = Counter(
             "menagerie_requests",
             "Requests answered, one per image, by gRPC code.",
@@ -230,6 +232,20 @@ class Metrics:
             "menagerie_queue_limit", "Images that may wait, in each queue.", registry=registry
         )
 
+    def of_request(self, method: str, model: str, version: str, code: str) -> Counter:
+        """What counts a request; looked up once, which costs more than to count."""
+        key = (method, model, version, code)
+        if (found := self._of_requests.get(key)) is None:
+            found = self._of_requests[key] = self.requests.labels(*key)
+        return found
+
+    def seconds_of(self, model: str, version: str) -> Histogram:
+        """What measures an answered request of a version; looked up once, likewise."""
+        key = (model, version)
+        if (found := self._seconds_of.get(key)) is None:
+            found = self._seconds_of[key] = self.request_seconds.labels(*key)
+        return found
+
     def begin_version(self, model: str, version: str, drops: Iterable[str]) -> None:
         """Show a version's counters at 0 before anything is counted.
 
@@ -270,6 +286,8 @@ class Metrics:
 
     def forget(self, model: str, version: str) -> None:
         """Drop everything about a version that has gone, so that metrics stay bounded."""
+        self._of_requests.clear()
+        self._seconds_of.clear()
         for metric in vars(self).values():
             if isinstance(metric, MetricWrapperBase) and set(_MODEL) <= set(metric._labelnames):
                 metric.remove_by_labels({"model": model, "version": version})
@@ -347,7 +365,7 @@ class _DroppedLinesCollector(Collector):
         return [
             CounterMetricFamily(
                 "menagerie_log_lines_dropped",
-                "Log lines that were dropped because stderr was read too slowly.",
+                "Log lines that were dropped: stderr was read too slowly, or its disk was full.",
                 value=self._dropped(),
             )
         ]

@@ -13,7 +13,8 @@ from models.errors import CorruptImageError
 from models.image_header import ImageLimits
 from models.manifest import InputSpec
 from server.errors import InvalidRequestError, QueueFullError
-from server.pipeline.decode import DecodePool, EncodedImage, RawPixels
+from server.pipeline.decode import DecodePool, EncodedImage, MeasuredImage, RawPixels
+from server.pipeline.thinning import Thinning
 from tests.unit.models import images
 
 SPEC = InputSpec(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1))
@@ -140,3 +141,18 @@ async def test_a_refused_image_does_not_hold_up_those_beside_it():
         first, refused, last = await asyncio.gather(*jobs, return_exceptions=True)
         assert isinstance(refused, InvalidRequestError)
         assert torch.equal(first, last)
+
+
+async def test_of_many_images_some_are_measured():
+    never = Thinning(per_s=1.0, burst=1.0, clock=lambda: 0.0)
+    decoder = DecodePool(1, 8, ImageLimits(), measured=never)
+    measured = [MeasuredImage(RawPixels(bytes(300), 10, 10, "image")) for _ in range(2)]
+    try:
+        for source in measured:
+            assert (await decoder.decode(source, SPEC)).shape == (3, 8, 8)
+    finally:
+        decoder.close()
+    first, second = (source.statistics for source in measured)
+    assert first is not None
+    assert first.brightness == 0.0
+    assert second is None  # and its answer is no worse for it
