@@ -72,8 +72,8 @@ class Recorder:
 
     Args:
         policy: What is recorded.
-        on_outcome: Called with "recorded", "queue" or "failed" for each request of the share; from
-            the writing thread, too.
+        on_outcome: Called with "recorded", "queue", "too_large" or "failed" for each request of
+            the share; from the writing thread, too.
         clock: Seconds since 1970, to name files by.
 
     Raises:
@@ -97,7 +97,9 @@ class Recorder:
         """Record a request if it is among the share; returns at once."""
         if not is_among(request_id, self._share):
             return
-        if not self._writer.offer(passed, passed.image_bytes):
+        # What it holds while it waits: all of it, also what the record will leave out.
+        held_bytes = passed.request.ByteSize() + passed.outcome.ByteSize()
+        if not self._writer.offer(passed, held_bytes):
             self._on_outcome("queue")
 
     def close(self) -> None:
@@ -109,8 +111,8 @@ class Recorder:
         try:
             content = BytesIO()
             proto.serialize_length_prefixed(_recorded(passed), content)
-            self._segments.append(content.getvalue())
-            self._on_outcome("recorded")
+            fits = self._segments.append(content.getvalue())
+            self._on_outcome("recorded" if fits else "too_large")
         except OSError:
             log.exception("a request could not be recorded")
             self._on_outcome("failed")
@@ -131,18 +133,24 @@ class _Segments:
         )
         self._path = self._begin()
 
-    def append(self, content: bytes) -> None:
-        """Write behind what was written last.
+    def append(self, content: bytes) -> bool:
+        """Write behind what was written last, unless it is larger than the budget.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             OSError: It cannot be.
         """
+        if len(content) > self._budget_bytes:
+            return False
         if self._sizes[self._path] + len(content) > self._segment_bytes and self._sizes[self._path]:
             full, self._path = self._file, self._begin()
             full.close()  # after the next is there, or nothing could be written any more
         self._make_room(len(content))
         self._file.write(content)
         self._sizes[self._path] += len(content)
+        return True
 
     def flush(self) -> None:
         """Let readers see what was written."""

@@ -1,5 +1,7 @@
 """What the record holds, what it leaves out, and how large it grows."""
 
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -111,10 +113,10 @@ def test_what_cannot_be_written_is_counted_and_the_next_one_tried(
     recorder = Recorder(RecordPolicy(tmp_path, 1.0, MIB), outcomes.append)
     real, failures = recorder._segments.append, iter([True])
 
-    def failing_once(content: bytes) -> None:
+    def failing_once(content: bytes) -> bool:
         if next(failures, False):
             raise OSError(28, "No space left on device")
-        real(content)
+        return real(content)
 
     monkeypatch.setattr(recorder._segments, "append", failing_once)
     recorder.note("a", passed())
@@ -142,3 +144,38 @@ def test_a_file_that_cannot_be_begun_costs_the_requests_of_that_time_alone(
     recorder.close()
     assert outcomes == ["recorded", "failed", "recorded", "recorded"]
     assert [one.image_bytes for one in read(tmp_path)] == [1000, 10, 1500]
+
+
+def test_what_is_larger_than_the_budget_is_left_out_and_counted(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+    recorder = Recorder(RecordPolicy(tmp_path, 1.0, 16 * 2000), outcomes.append)
+    for size in (1000, 16 * 2000, 1000):
+        recorder.note(str(size), passed(image=b"x" * size))
+    recorder.close()
+    assert outcomes == ["recorded", "too_large", "recorded"]
+    assert [one.image_bytes for one in read(tmp_path)] == [1000, 1000]
+
+
+def test_what_waits_is_bounded_with_all_that_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+    outcomes: list[str] = []
+    recorder = Recorder(RecordPolicy(tmp_path, 1.0, 100 * MIB), outcomes.append)
+    real = recorder._segments.append
+
+    def slow(content: bytes) -> bool:
+        writing.set()
+        assert go_on.wait(30)
+        return real(content)
+
+    monkeypatch.setattr(recorder._segments, "append", slow)
+    explained = classify_pb2.ClassifyResponse(
+        explanation=classify_pb2.Explanation(overlay_png=bytes(16 * MIB))
+    )
+    for number in range(6):  # 64 MiB may wait; what is written has not been let go of yet
+        recorder.note(str(number), passed(outcome=explained))
+        assert writing.wait(30)
+    go_on.set()
+    recorder.close()
+    assert Counter(outcomes) == {"queue": 3, "recorded": 3}
