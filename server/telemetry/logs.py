@@ -1,7 +1,8 @@
 """Logs as one JSON object a line on stderr, written by a thread of its own.
 
 Whoever logs never waits: lines go through a bounded queue. When nobody reads stderr the
-queue fills, what does not fit is counted, and the count is written once somebody reads.
+queue fills, when its disk is full what is written is lost; what is left out is counted, and the
+count is written once that is possible.
 Waking the writer for each line would cost more than the line, so lines below WARNING gather
 for a moment.
 """
@@ -60,6 +61,7 @@ class QueuedHandler(logging.Handler):
         self._lines: deque[str] = deque()
         self._dropped = 0
         self._reported = 0
+        self._torn = False  # the last line that was written lacks its end
         self._waiting = threading.Event()  # there are lines
         self._urgent = threading.Event()  # they must not gather any longer
         self._ended = False
@@ -99,11 +101,22 @@ class QueuedHandler(logging.Handler):
             self._waiting.clear()
             self._urgent.clear()
             while self._lines:
-                lines = self._next_lines()
-                try:
-                    _write(self._descriptor, "".join(lines).encode() + self._report())
-                except OSError:  # nobody will ever read: the lines are lost, the server is not
-                    self._dropped += len(lines)
+                self._write_lines("".join(self._next_lines()).encode())
+
+    def _write_lines(self, lines: bytes) -> None:
+        """Write whole lines; those for which there is no room are lost, the server is not."""
+        begin = b"\n" if self._torn else b""
+        dropped = self._dropped
+        data = begin + lines + self._report(dropped - self._reported)
+        written = 0
+        try:
+            while written < len(data):
+                written += _write(self._descriptor, data[written:])
+            self._reported = dropped
+        except OSError:  # nobody will ever read, or the disk is full
+            self._dropped += lines[max(0, written - len(begin)) :].count(b"\n")
+        if written:
+            self._torn = data[written - 1 : written] != b"\n"
 
     def _next_lines(self) -> list[str]:
         """As many as a pipe takes in one piece: several processes may write to it."""
@@ -114,21 +127,19 @@ class QueuedHandler(logging.Handler):
             lines.append(self._lines.popleft())
         return lines
 
-    def _report(self) -> bytes:
+    def _report(self, dropped: int) -> bytes:
         """A line about what was dropped since the last one."""
-        dropped = self._dropped
-        if dropped == self._reported:
+        if not dropped:
             return b""
         record = logging.makeLogRecord(
             {
                 "name": __name__,
                 "levelno": logging.WARNING,
                 "levelname": "WARNING",
-                "msg": "log lines were dropped: stderr was read too slowly",
-                FIELDS: {"dropped": dropped - self._reported},
+                "msg": "log lines were dropped: stderr was read too slowly, or its disk was full",
+                FIELDS: {"dropped": dropped},
             }
         )
-        self._reported = dropped
         return f"{self.format(record)}\n".encode()
 
 
@@ -154,9 +165,10 @@ def _leave_out_what_is_not_written() -> None:
         logging.logAsyncioTasks = False
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
+def _write(descriptor: int, data: bytes) -> int:
+    """Write some of it; returns how much."""
+    while True:
         try:
-            data = data[os.write(descriptor, data) :]
+            return os.write(descriptor, data)
         except BlockingIOError:  # whoever started the server made its stderr non-blocking
             select.select([], [descriptor], [])

@@ -2,7 +2,8 @@
 
 Requests with ids of their own, over unary, batch and stream calls, while images fail in the
 engine, decode slowly or are damaged, callers leave or give no time, the network is slow or cut,
-the server stands still, its disk is full, its processes are killed or restarted. At the end every
+the server stands still, its disks are full, that of its log too, its wall clock is set to another
+day, its processes are killed or restarted. At the end every
 id has one answer; every answer has the scores that were computed here for its image; and the
 server's log and counters, in each of its lives, agree with the client's ledger id by id.
 
@@ -12,27 +13,28 @@ Prints what was done and found, as JSON.
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shutil import which
 
 from models.manifest import Abstain, Calibration
 from tests.load.deployment import Deployment, Life, reconcile
 from tests.load.faults import Faults, turns
 from tests.load.photos import FLAGS, Photos, photos, publish_touchy_artifact
 from tests.load.proxy import Proxy
+from tests.load.surroundings import SmallDisks, WallClock
 from tests.load.traffic import Meanwhile, Mix, Traffic
 from tests.load.watching import captured, holdings
 
 MIX = Mix(bad=0.10, poison=0.005, slow=0.005, cancelled=0.05, hurried=0.02)
 # A model that is never sure enough: every photo is worth keeping, as far as the disk goes.
 NEVER_SURE = Calibration(abstain=Abstain(threshold=1.0, risk=0.1, confidence=0.9, coverage=0.5))
-_SMALL_DISK = ("unshare", "--map-root-user", "--mount", "sh", "-c")
-_MOUNT = 'mount -t tmpfs -o size=16k none "$0" && exec "$@"'
+ONE_PROCESS = (
+    "slow_network", "cut_network", "stall", "fill_log_disk", "set_wall_clock", "restart",
+)  # fmt: skip
+SEVERAL = ("cut_network", "kill_front", "kill_engine", "set_wall_clock", "restart")
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Plan:
 def plans(requests: int, times: int) -> list[Plan]:
     """One process, then several."""
     return [
-        Plan(requests // 2, 1, ("slow_network", "cut_network", "stall", "restart"), times),
-        Plan(requests // 2, 2, ("cut_network", "kill_front", "kill_engine", "restart"), times),
+        Plan(requests // 2, 1, ONE_PROCESS, times),
+        Plan(requests // 2, 2, SEVERAL, times),
     ]
 
 
@@ -59,21 +61,24 @@ async def account(plan: Plan, root: Path, sent: Photos, seed: int) -> dict[str, 
     Raises:
         AssertionError: Something was lost, wrong or counted wrongly.
     """
-    disk = small_disk(root / "capture") if plan.fronts == 1 else ()
-    capture = ("--capture", str(root / "capture"), "--capture-per-minute", "100000")
+    disks, clock = SmallDisks(root), WallClock(root)
+    disk = disks.prefix if plan.fronts == 1 else ()
+    capture = ("--capture", str(disks.capture), "--capture-per-minute", "100000")
     flags = ("--repository", str(root / "models"), "--lame-duck-s", "2", *FLAGS)
     flags += ("--log-request-share", "1", *(capture if disk else ()))
     traffic = Traffic(sent, MIX, seed)
-    share = plan.requests // (len(plan.faults) + 1)
+    impossible = {"fill_log_disk": not disk, "set_wall_clock": not clock.prefix}
+    injected = [name for name in plan.faults if not impossible.get(name)]
+    share = plan.requests // (len(injected) + 1)
     kept: dict[str, int] = {}
     async with (
         Proxy() as proxy,
-        Deployment(flags, plan.fronts, proxy, disk) as deployment,
+        Deployment(flags, plan.fronts, proxy, (*disk, *clock.prefix)) as deployment,
     ):
-        faults = Faults(deployment)
+        faults = Faults(deployment, disks, clock)
         await traffic.run(proxy.address, share)
         held = [holdings(deployment.server.process.pid)]
-        for name in plan.faults:
+        for name in injected:
             if disk:
                 kept = captured(deployment.server.metrics)
             fault: Meanwhile = turns(getattr(faults, name), plan.times)
@@ -82,9 +87,12 @@ async def account(plan: Plan, root: Path, sent: Photos, seed: int) -> dict[str, 
         await deployment.stop()
     if disk:
         assert kept["failed"] > 0, f"the disk was never full: {kept}"
+    for name, felt in (("fill_log_disk", "dropped"), ("set_wall_clock", "misdated")):
+        if name in injected:
+            assert any(getattr(life, felt) for life in deployment.lives), f"{name}: nothing came"
     return {
         "fronts": plan.fronts,
-        "faults": dict.fromkeys(plan.faults, plan.times),
+        "faults": dict.fromkeys(injected, plan.times),
         "held": [asdict(one) for one in held],
         "disk_full": kept.get("failed", 0),
         **reconcile(traffic.ledger, deployment.lives),
@@ -94,21 +102,10 @@ async def account(plan: Plan, root: Path, sent: Photos, seed: int) -> dict[str, 
     }
 
 
-def small_disk(folder: Path) -> tuple[str, ...]:
-    """What starts a command with ``folder`` on a disk of 16 KiB; empty where none may be made."""
-    folder.mkdir()
-    allowed = (
-        which("unshare") is not None
-        and not subprocess.run(
-            [*_SMALL_DISK, _MOUNT, str(folder), "true"], capture_output=True, check=False
-        ).returncode
-    )
-    return (*_SMALL_DISK, _MOUNT, str(folder)) if allowed else ()
-
-
 def _told(life: Life) -> dict[str, object]:
     counts = None if life.counts is None else {k: v for k, v in life.counts.items() if v}
-    return {"ended_by": life.ended_by, "logged": len(life.log), "counted": counts}
+    told = {"ended_by": life.ended_by, "logged": len(life.log), "counted": counts}
+    return {**told, "dropped_log_lines": life.dropped, "set_clock_lines": life.misdated}
 
 
 def publish(root: Path) -> None:

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.load.deployment import Deployment
+from tests.load.deployment import DAY_S, Deployment
+from tests.load.surroundings import SmallDisks, WallClock
 from tests.load.traffic import Session
 from tests.load.watching import processes
 
@@ -19,6 +20,8 @@ class Faults:
     """Faults of one deployment."""
 
     deployment: Deployment
+    disks: SmallDisks
+    clock: WallClock
 
     async def slow_network(self, _session: Session) -> None:
         """Everything arrives later; nothing is lost."""
@@ -42,6 +45,19 @@ class Faults:
         os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(_BREAK_S)
         os.kill(pid, signal.SIGCONT)
+
+    async def fill_log_disk(self, _session: Session) -> None:
+        """There is no room where the server logs. Nothing is lost but lines."""
+        pid = self.deployment.server.process.pid
+        ballast = await asyncio.to_thread(self.disks.fill_log, pid)
+        await asyncio.sleep(_BREAK_S)
+        ballast.unlink()
+
+    async def set_wall_clock(self, _session: Session) -> None:
+        """The wall clock goes to tomorrow, to yesterday and back. Nothing is lost."""
+        for days in (1, -1, 0):
+            self.clock.set(days * DAY_S)
+            await asyncio.sleep(_BREAK_S / 2)
 
     async def kill_front(self, session: Session) -> None:
         """SIGKILL one front."""

@@ -18,7 +18,8 @@ RED = Photo(b"", "OK", {"red": 0.9, "green": 0.1})
 
 def test_every_request_is_answered_once(tmp_path: Path) -> None:
     publish(tmp_path)
-    plan = Plan(REQUESTS, 1, ("slow_network", "cut_network", "stall"), 1)
+    faults = ("slow_network", "cut_network", "stall", "fill_log_disk", "set_wall_clock")
+    plan = Plan(REQUESTS, 1, faults, 1)
     result = asyncio.run(account(plan, tmp_path, photos(20), seed=20))
     outcomes = result["outcomes"]
     assert result["ids"] >= REQUESTS

@@ -100,6 +100,37 @@ def test_a_program_whose_stderr_is_full_still_exits() -> None:
         assert process.wait(timeout=30) == 0
 
 
+def test_a_disk_that_was_full_costs_the_lines_of_that_time_alone(tmp_path: Path) -> None:
+    program = (
+        "import logging, time\n"
+        "from server.telemetry.logs import configure_logs\n"
+        "from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit\n"
+        "def room(size): setrlimit(RLIMIT_FSIZE, (size, RLIM_INFINITY))\n"
+        "logs = configure_logs('info')\n"
+        "room(1000)\n"  # in the middle of a line, as a disk's room ends
+        "for number in range(30): logging.info('before', extra={'fields': {'number': number}})\n"
+        "while not logs.dropped: time.sleep(0.01)\n"
+        "room(RLIM_INFINITY)\n"
+        "logging.warning('after')\n"
+        "logs.close()\n"
+        "print(logs.dropped)\n"
+    )
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        command = [sys.executable, "-c", program]
+        ran = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file, check=True, timeout=60
+        )
+    *whole, torn, after, told = path.read_text().splitlines()
+    numbers = [json.loads(line)["number"] for line in whole]
+    assert numbers == list(range(len(numbers)))
+    assert torn.startswith("{")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(torn)
+    assert json.loads(after)["message"] == "after"  # not behind the torn one
+    assert json.loads(told)["dropped"] == int(ran.stdout) == 30 - len(numbers)
+
+
 def test_exceptions_stay_on_their_line(pipe) -> None:
     reader, writing = pipe
     handler = QueuedHandler(writing)
