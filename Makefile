@@ -8,10 +8,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SERVER_STAMP := $(VENV)/.installed-server
 AUDIT_STAMP := build/audit/.installed
+CHECKOV_STAMP := build/checkov/.installed
 ALL_STAMP := $(VENV)/.installed-all
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo web serve test lint check proto buf kserve-client constraints docs notebook client-wheel audit sbom fuzz clean
+.PHONY: demo web serve test lint check proto buf kserve-client constraints docs notebook client-wheel audit sbom deploy-check fuzz clean
 
 demo: $(SERVER_STAMP)
 	@$(BIN)/python examples/demo.py
@@ -85,6 +86,17 @@ audit: $(AUDIT_STAMP)
 sbom: $(AUDIT_STAMP)
 	build/audit/bin/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml \
 		--output-reproducible --of JSON -o build/sbom.cdx.json
+
+# In an environment of its own, too: it pins a hundred packages.
+$(CHECKOV_STAMP): Makefile
+	$(PYTHON) -m venv build/checkov
+	build/checkov/bin/pip install --quiet checkov==3.3.30
+	@touch $@
+
+# What is deployed, by every tool: kubectl, Kubernetes' schemas, checkov, hadolint, promtool, systemd.
+# Says at the end which of them is not installed.
+deploy-check: $(ALL_STAMP) $(CHECKOV_STAMP)
+	PATH="$$PATH:$(abspath build/checkov/bin)" $(BIN)/python -m pytest -rs tests/unit/deploy
 
 # The long fuzzing: a million executions of each target.
 fuzz: $(ALL_STAMP)

@@ -30,6 +30,7 @@ from client import (
 from tests.artifacts import publish_tiny_artifact
 from tests.integration.certificates import Authority
 from tests.integration.conftest import ROOT, Server, run_server
+from tests.unit.deploy.test_docker import health_check
 from tests.unit.models import images
 
 TOKENS = {name: f"{name}-token-{'x' * 30}" for name in ("shop", "auditor", "slow", "nobody")}
@@ -118,6 +119,20 @@ def test_probes_need_neither_tls_nor_token_and_reach_health_alone(shared, photo:
         pytest.raises(grpc.RpcError),
     ):
         health_pb2_grpc.HealthStub(channel).Check(check, timeout=5)
+
+
+def test_the_images_health_check_finds_a_server_with_tls_healthy(shared) -> None:
+    walled, server = shared
+    program, *arguments, image_address = health_check()
+    assert program == "menagerie"
+    assert image_address.startswith("127.0.0.1:")
+    answers = {}
+    for address in (walled.probe, server.grpc):
+        command = [sys.executable, "-m", "client", *arguments, address]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
+        answers[address] = ended.returncode
+    assert answers[walled.probe] == 0
+    assert answers[server.grpc] != 0  # where it asked before: TLS, and a certificate of our own
 
 
 def test_a_client_with_the_authority_and_a_token_is_served(shared, photo: bytes) -> None:

@@ -1,5 +1,6 @@
 """The Dockerfile, as far as that goes without a container engine."""
 
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,13 @@ def test_hadolint_finds_nothing() -> None:
         [str(HADOLINT), str(DOCKERFILE)], capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout) == (0, "")
+
+
+def health_check() -> list[str]:
+    """The image's own command that says whether it serves."""
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", TEXT, re.MULTILINE)
+    found: list[str] = json.loads(command)
+    return found
 
 
 def copied(stage: str) -> list[str]:
@@ -102,7 +110,7 @@ def test_the_images_environment_is_the_servers(monkeypatch: pytest.MonkeyPatch) 
     settings = load_settings([])
     assert (settings.host, settings.metrics_host) == ("0.0.0.0", "0.0.0.0")  # noqa: S104
     assert TEXT.count(f"EXPOSE {settings.port} {settings.metrics_port}") == 1
-    assert f"127.0.0.1:{settings.port}" in TEXT  # the health check's
+    assert health_check()[-1] == f"127.0.0.1:{settings.probe_port}"
 
 
 def test_nothing_runs_as_root() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from shutil import which
@@ -22,6 +23,7 @@ KUBERNETES = "1.33"
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
 
 Document = dict[str, Any]
+needs_checkov = pytest.mark.skipif(which("checkov") is None, reason="checkov is not installed")
 needs_kubectl = pytest.mark.skipif(which("kubectl") is None, reason="kubectl is not installed")
 
 
@@ -115,6 +117,23 @@ def test_overlays_render_to_what_kubernetes_accepts(name: str) -> None:
     check_schemas(found)
     assert {item["metadata"].get("namespace", "menagerie") for item in found} == {"menagerie"}
     assert len({(item["kind"], item["metadata"]["name"]) for item in found}) == len(found)
+
+
+@needs_kubectl
+def test_the_readmes_commands_render_a_valid_deployment(tmp_path: Path) -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    render, validate = (
+        line.partition("#")[0].replace("dev.yaml", str(tmp_path / "dev.yaml"))
+        for line in lines
+        if line.startswith(("kubectl kustomize ", "kubernetes-validate "))
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    said = subprocess.run(
+        ["/bin/sh", "-c", f"{render} && {validate}"], cwd=ROOT, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "passed for resource deployment/menagerie against version" in said.stdout + said.stderr
+    assert "WARN" not in said.stdout + said.stderr
 
 
 @needs_kubectl
@@ -274,15 +293,34 @@ def test_with_tls_the_probes_ask_a_port_that_needs_none(
         assert server[probe] == asked  # all else as without TLS
 
 
-@needs_kubectl
-@pytest.mark.skipif(which("checkov") is None, reason="checkov is not installed")
-def test_checkov_finds_nothing_that_is_not_answered(tmp_path: Path) -> None:
-    files = [FOLDER / "train-job.yaml"]
-    for name in OVERLAYS:
-        files.append(tmp_path / f"{name}.yaml")
-        files[-1].write_text(yaml.safe_dump_all(overlay(name)))
+def checkov(*files: Path) -> subprocess.CompletedProcess[str]:
     command = [str(which("checkov")), "--config-file", str(FOLDER / "checkov.yaml"), "--file"]
-    found = subprocess.run(
-        [*command, *map(str, files)], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False)
+
+
+@needs_kubectl
+@needs_checkov
+def test_checkov_finds_nothing_that_is_not_answered(tmp_path: Path) -> None:
+    files = [FOLDER / "train-job.yaml", ROOT / "deploy" / "docker" / "Dockerfile"]
+    rendered = {name: overlay(name) for name in OVERLAYS}
+    for name in COMPONENTS:
+        (tmp_path / f"{name}-overlay").mkdir()
+        rendered[name] = with_component(tmp_path / f"{name}-overlay", name)
+    for name, found in rendered.items():
+        files.append(tmp_path / f"{name}.yaml")
+        files[-1].write_text(yaml.safe_dump_all(found))
+    found = checkov(*files)
     assert found.returncode == 0, found.stdout
+
+
+@needs_checkov
+def test_checkov_sees_what_is_wrong(tmp_path: Path) -> None:
+    job = documents(FOLDER / "train-job.yaml")[-1]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    container["securityContext"]["allowPrivilegeEscalation"] = True
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    (tmp_path / "Dockerfile").write_text("FROM python:latest\nUSER root\nEXPOSE 22\n")
+    for name, policy in (("job.yaml", "CKV_K8S_20"), ("Dockerfile", "CKV_DOCKER_1")):
+        found = checkov(tmp_path / name)
+        assert found.returncode != 0
+        assert policy in found.stdout
