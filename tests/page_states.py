@@ -8,10 +8,9 @@ wider than its window; exit code 1 if there is any.
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page
 
 from tests.gateway import run_gateway
 from tests.integration import test_web_page as web_page
@@ -24,8 +23,18 @@ State = Callable[[Page], None]
 
 
 def empty(page: Page) -> None:
-    page.locator("#example-list img").first.wait_for()
+    _see_examples(page)
     page.wait_for_selector("#health[data-state=serving]")
+
+
+def _see_examples(page: Page) -> None:
+    """They are loaded as they come into view."""
+    page.locator("#example-list img").first.wait_for()
+    page.locator("#example-list").scroll_into_view_if_needed()
+    page.wait_for_function(
+        "[...document.querySelectorAll('#example-list img')].every((image) => image.naturalWidth)"
+    )
+    page.evaluate("scrollTo(0, 0)")
 
 
 def dragging(page: Page) -> None:
@@ -42,7 +51,7 @@ def dragging(page: Page) -> None:
 
 
 def waiting(page: Page) -> None:
-    page.route("**/v1/classify**", lambda _: None)  # no answer comes
+    _answers(page, 0)
     page.set_input_files("#files", PHOTOS / "cat.2002.jpg")
     page.wait_for_selector("#tag[data-state=waiting]")
 
@@ -90,20 +99,21 @@ def another_model(page: Page) -> None:
 
 
 def sheet_under_way(page: Page) -> None:
-    page.route("**/v1/classify**", _answers(4))
+    _answers(page, 4)
     page.set_input_files("#files", web_page.ALL_PHOTOS)
     page.locator(".card-score", has_text="%").first.wait_for()
 
 
-def _answers(most: int) -> Callable[[Route], None]:
-    """Let so many requests through; the others get no answer."""
-    left = iter(range(most))
-
-    def handle(route: Route) -> None:
-        if next(left, None) is not None:
-            route.continue_()
-
-    return handle
+def _answers(page: Page, most: int) -> None:
+    """So many photos are answered, the others wait."""
+    page.evaluate(
+        """(most) => {
+            const real = window.fetch;
+            window.fetch = (url, ...rest) => String(url).includes("/v1/classify") && most-- <= 0
+                ? new Promise(() => {}) : real(url, ...rest);
+        }""",
+        most,
+    )
 
 
 def sheet(page: Page) -> None:
@@ -137,11 +147,12 @@ def not_serving(page: Page) -> None:
     page.route("**/v1/health", lambda route: route.fulfill(status=503, json=told))
     page.reload()
     page.wait_for_selector("#health[data-state=waiting]")
+    _see_examples(page)
 
 
 def away(page: Page) -> None:
     page.wait_for_selector("#health[data-state=away]")
-    page.locator("#example-list img").first.wait_for()
+    _see_examples(page)
 
 
 def away_asked(page: Page) -> None:
@@ -183,13 +194,11 @@ def main() -> int:
 
 def _all_states(server: Server, folder: Path, only: set[str]) -> list[str]:
     wrong = []
-    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with (
-        sync_playwright() as playwright,
+        web_page.chromium() as browser,
         run_gateway(server.grpc, timeout_s=20) as served,
         run_gateway(NOBODY) as alone,
     ):
-        browser = playwright.chromium.launch(executable_path=web_page.CHROMIUM, args=flags)
         for url, states in ((served, SERVED), (alone, ALONE)):
             for size in (web_page.DESKTOP, web_page.PHONE):
                 phone = size is web_page.PHONE
@@ -201,15 +210,21 @@ def _all_states(server: Server, folder: Path, only: set[str]) -> list[str]:
                         for page in web_page.opened(browser, url, size, scheme, **touch):
                             state(page)
                             path = folder / f"{size['width']}-{scheme}-{name}.png"
-                            page.screenshot(path=path, full_page=name != "camera")
+                            _picture(page, path, whole=name not in PHONE_HAS_ITS_OWN)
                             try:
                                 web_page.assert_sound(page, f"{path.name}")
                             except AssertionError as found:
                                 wrong.append(str(found))
-                            with suppress(Exception):
-                                page.unroute_all(behavior="ignoreErrors")
-        browser.close()
     return wrong
+
+
+def _picture(page: Page, path: Path, *, whole: bool) -> None:
+    """Of the whole page: in a window so high, since Playwright's own way forgets the phone."""
+    width = (page.viewport_size or web_page.DESKTOP)["width"]
+    height = page.evaluate("document.documentElement.scrollHeight")
+    if whole:
+        page.set_viewport_size({"width": width, "height": height})
+    page.screenshot(path=path)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -26,12 +27,18 @@ PHONE = {"width": 390, "height": 844}
 ALL_PHOTOS = sorted(PHOTOS.glob("*.jpg"))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
+@contextmanager
+def chromium() -> Iterator[sync_api.Browser]:
     flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with sync_api.sync_playwright() as playwright:
         yield (started := playwright.chromium.launch(executable_path=CHROMIUM, args=flags))
         started.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -342,5 +349,5 @@ def assert_sound(page: sync_api.Page, state: str) -> None:
     """Nothing that axe-core finds, and nothing wider than the window."""
     found = axe.Axe().run(page).response["violations"]
     told = [f"{v['id']}: {[n['html'] for n in v['nodes']]}" for v in found]
-    assert told == [], state
+    assert told == [], f"{state}: {told}"
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, state

@@ -21,7 +21,7 @@ export class HeatMap {
     $("heat").hidden = true;
     $("heat-tools").hidden = true;
     $("heat-note").hidden = true;
-    $("heat-slider").value = "0";
+    this.slide(0);
   }
 
   offer(file, answer, crop) {
@@ -35,7 +35,7 @@ export class HeatMap {
   }
 
   async move() {
-    $("heat").style.opacity = String($("heat-slider").value / 100);
+    this.slide($("heat-slider").value / 100);
     if (this.asked || !this.subject) return;
     this.asked = true;
     const { file, version, best } = this.subject;
@@ -57,6 +57,12 @@ export class HeatMap {
       this.asked = false; // the next move asks again
       this.note(`No map: ${error.message}`);
     }
+  }
+
+  slide(share) {
+    $("heat-slider").value = String(Math.round(share * 100));
+    $("heat-slider").style.setProperty("--share", String(share)); // the part of the track that is filled
+    $("heat").style.opacity = String(share);
   }
 
   note(...parts) {
