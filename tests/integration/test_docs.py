@@ -15,6 +15,7 @@ import pytest
 
 from client.cli.profiles import apply_profile
 from proto.npm import NpmError, installed
+from server.settings import load_settings
 from tests.gateway import run_gateway
 from tests.integration.conftest import ROOT, Server, run_server
 
@@ -83,6 +84,15 @@ def test_the_profiles_that_are_shown(tmp_path: Path) -> None:
         found = {"MENAGERIE_CLIENT_CONFIG": str(tmp_path / "client.toml")}
         apply_profile(name, found)
         assert found["MENAGERIE_SERVER"] == server
+
+
+@pytest.mark.parametrize("document", ["canary.md", "models.md"])
+def test_the_settings_that_are_shown(tmp_path: Path, document: str) -> None:
+    (shown,) = blocks(document, "toml")
+    (tmp_path / "server.toml").write_text(shown)
+    settings = load_settings(["--config", str(tmp_path / "server.toml")])
+    assert settings.version_policy == "latest:2"
+    assert "stable" in {model.default_label for model in settings.models.values()}
 
 
 @pytest.mark.parametrize(
