@@ -15,7 +15,7 @@ from tests.integration import test_web_page as web_page
 from tests.integration.conftest import PHOTOS, ROOT, run_server
 
 _HEIGHT, _GAP = 760, 24
-_WIDE, _NARROW, _GALLERY = 1180, 390, (960, 548)
+_WIDE, _NARROW, _GALLERY, _SHOWN = 1180, 390, (1280, 730), (960, 548)
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def _gallery(browser: Browser, path: Path) -> Image.Image:
     page = browser.new_page(viewport=dict(zip(("width", "height"), _GALLERY, strict=True)))
     page.goto(path.as_uri())
     page.locator("img").nth(9).wait_for()
-    return _picture(page)
+    return _picture(page).resize(_SHOWN, Image.Resampling.LANCZOS)
 
 
 def _picture(page: "web_page.sync_api.Page") -> Image.Image:

@@ -13,6 +13,7 @@ from client.address import is_loopback
 from client.cli.exit_codes import ExitCode
 from client.cli.text import printable
 from client.errors import (
+    ClassifyError,
     ClientError,
     CredentialsError,
     DeadlineExceededError,
@@ -83,7 +84,9 @@ def sentence(error: ClientError, address: str) -> str:
         return f"{message}. A longer --timeout may help."
     if isinstance(error, NotFoundError):
         return f"{message}. `python -m client models` lists what {address} serves."
-    return f"{message} ({address} answered {error.code})."
+    if isinstance(error, ClassifyError):
+        return f"{message} ({address} answered {error.code})."
+    return f"{message}."
 
 
 def _leave_closed_pipe() -> NoReturn:

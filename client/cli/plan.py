@@ -87,8 +87,8 @@ def _show(
         *_one_replica(model, capacity, planned),
         f"{rps:,g} / {planned.replicas:,} = {load.per_s:,.1f} images/s each:"
         f" {load.busy:.0%} of that (at most {BUSIEST:.0%})",
-        f"batches settle at {load.batch_size} ({_ms(load.batch_s)}); one time in a hundred"
-        f" {load.crowd} come meanwhile, and what waits has added up to {_ms(load.wait_s)}",
+        f"batches settle at {load.batch_size} ({_ms(load.batch_s)}); one time in a hundred as many"
+        f" as {load.crowd} come meanwhile, and what waits has added up to {_ms(load.wait_s)}",
         f"p99: {_ms(load.p99_s)} of {_ms(p99_s)}, with {MARGIN - 1:.0%} for slow batches",
         _spare(planned, p99_s),
     ]

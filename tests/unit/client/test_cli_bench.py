@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import client
+from client.counting import counted
 from proto.classify.v1 import model_pb2
 
 ROOT = Path(client.__file__).parents[1]
@@ -113,7 +114,7 @@ def test_ctrl_c_reports_what_it_has(server, photos, tmp_path):
     figures = json.loads(file.read_text())
     assert figures["interrupted"]
     assert figures["requests"] >= 1
-    assert f"{figures['requests']:,} requests in " in out
+    assert f"{counted(figures['requests'], 'request')} in " in out
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,7 @@ def test_what_cannot_be_done(server, cli, arguments, code, message):
     result = cli("bench", *arguments, "--server", server.address)
     assert result.code == code
     assert message in result.err
+    assert "answered" not in result.err  # the server was not asked
 
 
 def test_no_server(nobody, cli, photos):
