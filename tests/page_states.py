@@ -8,9 +8,10 @@ wider than its window; exit code 1 if there is any.
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.gateway import run_gateway
 from tests.integration import test_web_page as web_page
@@ -175,7 +176,8 @@ SERVED: Mapping[str, State] = {
     )
 }
 ALONE: Mapping[str, State] = {"away": away, "away_asked": away_asked}
-PHONE_HAS_ITS_OWN = {"camera", "dragging"}
+SIZES = (web_page.DESKTOP, web_page.PHONE)
+BY_MOUSE = {"camera", "dragging"}  # phones have no such states
 
 
 def main() -> int:
@@ -199,22 +201,29 @@ def _all_states(server: Server, folder: Path, only: set[str]) -> list[str]:
         run_gateway(server.grpc, timeout_s=20) as served,
         run_gateway(NOBODY) as alone,
     ):
-        for url, states in ((served, SERVED), (alone, ALONE)):
-            for size in (web_page.DESKTOP, web_page.PHONE):
-                phone = size is web_page.PHONE
-                touch = {"has_touch": True, "is_mobile": True} if phone else {}
-                for scheme in ("light", "dark"):
-                    for name, state in states.items():
-                        if (only and name not in only) or (phone and name in PHONE_HAS_ITS_OWN):
-                            continue
-                        for page in web_page.opened(browser, url, size, scheme, **touch):
-                            state(page)
-                            path = folder / f"{size['width']}-{scheme}-{name}.png"
-                            _picture(page, path, whole=name not in PHONE_HAS_ITS_OWN)
-                            try:
-                                web_page.assert_sound(page, f"{path.name}")
-                            except AssertionError as found:
-                                wrong.append(str(found))
+        kinds = product(((served, SERVED), (alone, ALONE)), SIZES, ("light", "dark"))
+        for (url, states), size, scheme in kinds:
+            for name in [name for name in states if not only or name in only]:
+                if size is web_page.PHONE and name in BY_MOUSE:
+                    continue
+                path = folder / f"{size['width']}-{scheme}-{name}.png"
+                wrong += _look(browser, url, size, scheme, states[name], path)
+    return wrong
+
+
+def _look(
+    browser: Browser, url: str, size: dict[str, int], scheme: str, state: State, path: Path
+) -> list[str]:
+    """Take one picture; what is wrong with the state."""
+    touch = {"has_touch": True, "is_mobile": True} if size is web_page.PHONE else {}
+    wrong = []
+    for page in web_page.opened(browser, url, size, scheme, **touch):
+        state(page)
+        _picture(page, path, whole=state.__name__ not in BY_MOUSE)
+        try:
+            web_page.assert_sound(page, path.name)
+        except AssertionError as found:
+            wrong.append(str(found))
     return wrong
 
 
