@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.labelled import BATCH, labelled_photos
 from benchmarks.processes import ROOT
 from models.image_header import ImageLimits
-from models.manifest import InputSpec, Label
+from models.manifest import InputSpec
 from models.preprocess import preprocess
 from models.repository import ModelRepository
 from server.pipeline.brownout import ShrunkEngine
 from server.pipeline.torchscript import TorchScriptEngine, time_batches
 
-_BATCH = 8
 _ROUNDS = 7
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         spec.height: lambda images: engine.scores(engine.features_and_logits(images)[1])
     }
     ways |= {side: ShrunkEngine(engine, side).scores for side in arguments.sides}
-    photos = _photos(arguments.data, artifact.manifest.labels)
+    photos = labelled_photos(arguments.data, artifact.manifest.labels)
     right, log_loss = _accuracy(photos, spec, ways)
     gains = _gains(ways, spec)
     print(
@@ -48,26 +48,13 @@ def main() -> None:
         print(f"| {side} | {share:.1%} | {log_loss[side] / len(photos):.3f} | {gains[side]:.2f} |")
 
 
-def _photos(root: Path, labels: tuple[Label, ...]) -> list[tuple[Path, int]]:
-    """Each photo with the number of its label, whose id or plural names its folder."""
-    found = [
-        (path, number)
-        for number, label in enumerate(labels)
-        for folder in (label.id, f"{label.id}s")
-        for path in sorted((root / folder).glob("*.jp*g"))
-    ]
-    if not found:
-        raise SystemExit(f"{root} has no folder of the model's labels")
-    return found
-
-
 def _accuracy(
     photos: list[tuple[Path, int]], spec: InputSpec, ways: dict[int, Callable[[Tensor], Tensor]]
 ) -> tuple[dict[int, int], dict[int, float]]:
     """How many are right, and the sum of log losses, by side."""
     right, log_loss = dict.fromkeys(ways, 0), dict.fromkeys(ways, 0.0)
-    for start in range(0, len(photos), _BATCH):
-        part = photos[start : start + _BATCH]
+    for start in range(0, len(photos), BATCH):
+        part = photos[start : start + BATCH]
         images = torch.stack(
             [preprocess(path.read_bytes(), spec, ImageLimits()) for path, _ in part]
         )
@@ -83,7 +70,7 @@ def _gains(ways: dict[int, Callable[[Tensor], Tensor]], spec: InputSpec) -> dict
     """How many times faster than whole, medians over rounds of turns."""
     shape = (spec.height, spec.width)
     rounds = [
-        {side: time_batches(run, shape, [_BATCH], 3)[_BATCH] for side, run in ways.items()}
+        {side: time_batches(run, shape, [BATCH], 3)[BATCH] for side, run in ways.items()}
         for _ in range(_ROUNDS)
     ]
     return {

@@ -15,7 +15,8 @@ from server.catalog.options import EngineOptions
 from server.catalog.servable import Servable
 from server.errors import EngineError
 from server.pipeline.compile_cache import CompileCache
-from server.pipeline.compiling import LOWEST_PRIORITY, CompileError, Target, libraries_of
+from server.pipeline.compiler import Target
+from server.pipeline.compiling import LOWEST_PRIORITY, CompileError, libraries_of
 from server.pipeline.lowering import ANY_SIZE
 from server.pipeline.race import wins
 from server.telemetry.metrics import Metrics

@@ -5,10 +5,13 @@ size into the job's folder and runs each once: should one crash, it is this proc
 ends. It gives way to others, and ends when whoever started it closes its stdin or dies.
 """
 
+import hashlib
+import json
 import os
 import signal
 import sys
 import threading
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -20,13 +23,12 @@ from server.pipeline.lowering import ANY_SIZE, cast_body, compile_library, give_
 from server.pipeline.native import NativeModule
 
 
-class Job(BaseModel):
-    """What to compile.
+@dataclass(frozen=True)
+class Target:
+    """What is compiled, for what: libraries are good for an equal one alone.
 
     Attributes:
-        folder: Where libraries go.
-        twin_bytes: Length of the twin, which follows.
-        niceness: How far it gives way to others.
+        digest: Of the artifact's manifest, which holds the twin's.
         height: Of the input, pixels.
         width: Of the input, pixels.
         dtype: Of the body, as torch names it.
@@ -35,17 +37,43 @@ class Job(BaseModel):
         sizes: Of batches, each with a library of its own; `ANY_SIZE` for the rest.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    folder: Path
-    twin_bytes: int
-    niceness: int
+    digest: str
     height: int
     width: int
     dtype: str
     threads: int
     features: tuple[int, ...]
     sizes: tuple[int, ...]
+
+    def key(self) -> str:
+        """Names the target on this kind of processor with this torch."""
+        capabilities = torch.cpu.get_capabilities()
+        facts = {
+            **asdict(self),
+            "torch": torch.__version__,
+            "debug": torch.version.debug,
+            "git": torch.version.git_version,
+            "cpu": {name: str(value) for name, value in capabilities.items() if "num_" not in name},
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class Job(BaseModel):
+    """What the process is told.
+
+    Attributes:
+        folder: Where libraries go.
+        twin_bytes: Length of the twin, which follows.
+        niceness: How far it gives way to others.
+        target: What to compile.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    twin_bytes: int
+    niceness: int
+    target: Target
 
 
 def library_name(size: int) -> str:
@@ -59,14 +87,19 @@ def main() -> None:
     os.nice(job.niceness)
     twin = sys.stdin.buffer.read(job.twin_bytes)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    torch.set_num_threads(job.threads)
-    module = cast_body(open_twin(twin), getattr(torch, job.dtype))
-    give_features(module, job.features)
-    for size in job.sizes:
-        library = job.folder / library_name(size)
-        compile_library(module, job.height, job.width, size, job.threads, library)
+    compile_target(job.target, twin, job.folder)
+
+
+def compile_target(target: Target, twin: bytes, folder: Path) -> None:
+    """Write a library for each size into ``folder``, and run it once."""
+    torch.set_num_threads(target.threads)
+    module = cast_body(open_twin(twin), getattr(torch, target.dtype))
+    give_features(module, target.features)
+    for size in target.sizes:
+        library = folder / library_name(size)
+        compile_library(module, target.height, target.width, size, target.threads, library)
         for batch in (size,) if size else (1, 2, 3):
-            images = torch.zeros(batch, CHANNELS, job.height, job.width, dtype=torch.uint8)
+            images = torch.zeros(batch, CHANNELS, target.height, target.width, dtype=torch.uint8)
             NativeModule(library, runners=1)(images)
 
 

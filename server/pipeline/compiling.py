@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -11,14 +9,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import torch
-
 from server.pipeline.compile_cache import CacheError, CompileCache, DamagedEntryError
-from server.pipeline.compiler import Job, library_name
+from server.pipeline.compiler import Job, Target, library_name
 
 log = logging.getLogger(__name__)
 
@@ -46,41 +41,6 @@ class CompileError(Exception):
     def __init__(self, reason: CompileFailure, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is compiled, for what: libraries are good for an equal one alone.
-
-    Attributes:
-        digest: Of the artifact's manifest, which holds the twin's.
-        height: Of the input, pixels.
-        width: Of the input, pixels.
-        dtype: Of the body, as torch names it.
-        threads: Of one operation.
-        features: Shape of one image's last feature map, [c, h', w'].
-        sizes: Of batches, each with a library of its own; `ANY_SIZE` for the rest.
-    """
-
-    digest: str
-    height: int
-    width: int
-    dtype: str
-    threads: int
-    features: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-    def key(self) -> str:
-        """Names the target on this kind of processor with this torch."""
-        capabilities = torch.cpu.get_capabilities()
-        facts = {
-            **asdict(self),
-            "torch": torch.__version__,
-            "debug": torch.version.debug,
-            "git": torch.version.git_version,
-            "cpu": {name: str(value) for name, value in capabilities.items() if "num_" not in name},
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 async def libraries_of(
@@ -135,8 +95,7 @@ def _require_compiler() -> None:
 async def _compile(
     target: Target, twin: bytes, folder: Path, timeout_s: float, niceness: int
 ) -> list[str]:
-    fields = {name: value for name, value in asdict(target).items() if name != "digest"}
-    job = Job(folder=folder, twin_bytes=len(twin), niceness=niceness, **fields)
+    job = Job(folder=folder, twin_bytes=len(twin), niceness=niceness, target=target)
     try:
         async with asyncio.timeout(timeout_s), _compiler(folder) as process:
             code, complaints = await _converse(process, job.model_dump_json().encode(), twin)
