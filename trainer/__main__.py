@@ -48,6 +48,9 @@ def main() -> int:
     # set anew when it is imported, those of its modules are not.
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(f"{library}.utilities.rank_zero").setLevel(logging.WARNING)
+    # What it says of opening the range test's own checkpoint helps nobody.
+    checkpoints = "pytorch_lightning.trainer.connectors.checkpoint_connector"
+    logging.getLogger(checkpoints).setLevel(logging.WARNING)
     try:
         app()
     except InterruptedRunError as error:

@@ -16,13 +16,13 @@ from trainer.data import (
     Catalogue,
     EvaluationImages,
     TrainingImages,
-    catalogue,
     default_cache,
     fingerprint,
     read_evaluation,
     read_training,
     resolve_data,
     short_sides,
+    split_of,
     without_duplicates,
 )
 from trainer.errors import DataError, RunError
@@ -81,7 +81,7 @@ def fit(
         lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
         with together.first_goes_first():
             root = resolve_data(data, recipe.data, cache or default_cache())
-            photos = photos_of(recipe, root, exclude)
+            photos = split_of(recipe, root, exclude)
             # Before minutes of decoding: weights that cannot be had end the run.
             task = ClassificationTask(recipe, len(photos.classes))
             weights = load_weights(task.network, recipe.network)
@@ -115,7 +115,7 @@ def resume(run: Run, cache: Path | None = None) -> Run:
         lightning.seed_everything(recipe.fit.seed, workers=True, verbose=False)
         with together.first_goes_first():
             root = Path(record.root)
-            prepared = prepare(recipe, root, photos_of(recipe, root, run.exclude), cache)
+            prepared = prepare(recipe, root, split_of(recipe, root, run.exclude), cache)
         if prepared.record.fingerprint != record.fingerprint:
             raise RunError(f"{record.root} is not what {run.folder} was trained on")
         if together.first:
@@ -138,15 +138,6 @@ def without_idle_epochs(recipe: Recipe) -> Recipe:
         return recipe
     log.warning("head_epochs is ignored: the body starts from nothing and must learn as well")
     return recipe.with_fit(head_epochs=0)
-
-
-def photos_of(recipe: Recipe, root: Path, exclude: Path | None = None) -> Catalogue:
-    """Find and split the photos of a recipe.
-
-    Raises:
-        DataError: A folder is missing, there are fewer than two classes, or one is empty.
-    """
-    return catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=exclude)
 
 
 def prepare(recipe: Recipe, root: Path, photos: Catalogue, cache: Path | None) -> Prepared:

@@ -15,7 +15,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.trainer.states import TrainerStatus
-from pytorch_lightning.tuner.lr_finder import _LRFinder
 from pytorch_lightning.tuner.tuning import Tuner
 
 from trainer.averaging import AveragedWeights
@@ -32,7 +31,8 @@ from trainer.run import Run
 from trainer.task import ClassificationTask
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_STEPS_BETWEEN_LOGS = 5  # rows of metrics.csv: some thousands in a long run
+_STEPS_BETWEEN_LOGS = 5  # at most: some thousand rows of metrics.csv in a long run
+_LOGS_PER_EPOCH = 10  # at least: a short epoch's learning rates are a curve too
 
 SignalHandler = Callable[[int, FrameType | None], None]
 
@@ -73,7 +73,7 @@ def train(
         recipe.fit.epochs,
         [*_callbacks(run, recipe), stop],
         _loggers(run),
-        log_interval=min(_STEPS_BETWEEN_LOGS, len(batches)),
+        log_interval=max(1, min(_STEPS_BETWEEN_LOGS, len(batches) // _LOGS_PER_EPOCH)),
     )
     with (
         _filtered_warnings(),
@@ -95,11 +95,14 @@ def range_test(
     lowest: float,
     highest: float,
     steps: int,
-) -> _LRFinder:
+) -> list[float]:
     """Train for ``steps`` steps at learning rates that grow from ``lowest`` to ``highest``.
 
+    Returns:
+        The rate of each step; fewer than ``steps`` where the loss ran away.
+
     Raises:
-        RunError: The loss could not be followed.
+        RunError: The test was cut short.
         InterruptedRunError: Ctrl-C.
     """
     stop = StopRequest()
@@ -124,7 +127,7 @@ def range_test(
         raise InterruptedRunError(_nothing_kept())
     if found is None:
         raise RunError("the learning-rate range test was cut short")
-    return found
+    return [float(rate) for rate in found.results["lr"]]
 
 
 def _lightning(

@@ -17,10 +17,10 @@ from models.repository import ModelRepository, Seal
 from trainer.confidence import calibrate
 from trainer.data import (
     EvaluationImages,
-    catalogue,
     fingerprint,
     read_evaluation,
     resolve_data,
+    split_of,
 )
 from trainer.errors import PublishError
 from trainer.evaluate import Evaluation, evaluate, measure
@@ -97,7 +97,7 @@ def held_out(
         PublishError: They are not those it was trained on.
     """
     root = resolve_data(data, recipe.data, cache)
-    photos = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels)
+    photos = split_of(recipe, root)
     test = read_evaluation(photos.test, recipe.input, cache)
     validation = read_evaluation(photos.validation, recipe.input, cache)
     digests = [hashlib.sha256(photo.path.read_bytes()).hexdigest() for photo in photos.train]

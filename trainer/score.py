@@ -18,10 +18,10 @@ from trainer.confidence import calibrate
 from trainer.data import (
     Catalogue,
     EvaluationImages,
-    catalogue,
     default_cache,
     read_evaluation,
     resolve_data,
+    split_of,
 )
 from trainer.errors import RunError
 from trainer.evaluate import Evaluation, evaluate, measure
@@ -128,9 +128,7 @@ def score(run: Run, data: Path | None = None, cache: Path | None = None) -> Scor
     task = load_network(run)
     module = export(task.normalize, task.network)
     root = resolve_data(data or Path(record.root), recipe.data, cache or default_cache())
-    photos = catalogue(
-        root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=run.exclude
-    )
+    photos = split_of(recipe, root, run.exclude)
     _refuse_other_classes(run, root, photos.classes)
     validation = read_evaluation(photos.validation, recipe.input, cache)
     test = read_evaluation(photos.test, recipe.input, cache)

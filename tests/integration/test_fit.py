@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from tests.integration.conftest import ROOT
+from tests.integration.full_disk import trainer_within
 from tests.unit.trainer.photos import write_photos, write_recipe
 from trainer.history import read_history
 
@@ -151,25 +152,14 @@ def test_a_loss_that_is_no_number_leaves_nothing(data: Path, recipe: Path, tmp_p
     assert list((tmp_path / "tiny").iterdir()) == []
 
 
-LIMITED = """
-import resource, runpy, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-sys.argv = ["trainer", *sys.argv[2:]]
-runpy.run_module("trainer", run_name="__main__")
-"""
-
-
 def test_a_disk_too_small_for_a_checkpoint_is_one_sentence_and_leaves_nothing(
     recipe: Path, tmp_path: Path
 ) -> None:
     """50 kB hold these few photos, not the 60 kB of a checkpoint."""
     data = write_photos(tmp_path / "data", per_class=8)
-    result = subprocess.run(
-        [sys.executable, "-c", LIMITED, "50000", "fit", recipe, "--data", data,
-         "--runs", tmp_path / "runs", "--set", "fit.epochs=1"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = trainer_within(
+        50_000, "fit", recipe, "--data", data, "--runs", tmp_path / "runs", "--set", "fit.epochs=1"
+    )
     assert result.returncode == 1, result.stderr
     assert re.search(r"^error: .*/runs/tiny/\S+ cannot be written: File too large$",
                      result.stderr, re.M)  # fmt: skip

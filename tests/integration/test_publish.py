@@ -9,6 +9,7 @@ import pytest
 
 from models.repository import ModelRepository
 from tests.integration.conftest import ROOT
+from tests.integration.full_disk import trainer_within
 from tests.unit.trainer.photos import write_photos, write_recipe
 from trainer.fit import fit
 from trainer.recipe import load_recipe
@@ -58,14 +59,6 @@ for step in [*range(1, steps, 4), steps]:
     assert fork(repositories / f"{step:02}", step) == signal.SIGKILL, step
 """
 
-LIMITED = """
-import resource, runpy, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-sys.argv = ["trainer", *sys.argv[2:]]
-runpy.run_module("trainer", run_name="__main__")
-"""
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -81,18 +74,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return fit(recipe, data, tmp_path_factory.mktemp("runs"))
 
 
-def python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)],
+def test_killed_at_any_step_the_repository_holds_whole_versions(run: Run, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, run.folder, tmp_path],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_killed_at_any_step_the_repository_holds_whole_versions(run: Run, tmp_path: Path) -> None:
-    result = python(KILLED, run.folder, tmp_path)
     assert result.returncode == 0, result.stderr
     *killed, whole = sorted(path for path in tmp_path.iterdir() if path.is_dir())
     assert len(killed) >= 6
@@ -106,9 +95,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(run: Run, tmp_path: Path
     cache, root = tmp_path / "cache", tmp_path / "zoo"
     root.mkdir()
     score(run, cache=cache)  # its photos are not what the disk is too small for
-    result = python(
-        LIMITED, 8_000, "publish", run.folder, "--repository", root, "--cache", cache
-    )  # fmt: skip
+    result = trainer_within(8_000, "publish", run.folder, "--repository", root, "--cache", cache)
     assert result.returncode == 1, result.stderr
     assert "error: " in result.stderr
     assert "cannot be written: " in result.stderr

@@ -13,7 +13,7 @@ from trainer.audit.findings import Finding
 from trainer.audit.labels import mislabelled, require_cleanlab
 from trainer.audit.out_of_fold import out_of_fold_scores
 from trainer.audit.page import render
-from trainer.data import Photo, TrainingImages, catalogue, read_evaluation, read_training
+from trainer.data import Photo, TrainingImages, read_evaluation, read_training, split_of
 from trainer.errors import AuditError
 from trainer.recipe import Recipe
 
@@ -65,7 +65,7 @@ def _examine(
     recipe: Recipe, root: Path, cache: Path | None, folds: int
 ) -> tuple[list[Finding], dict[str, int], str]:
     """The findings, photos by class, and a sentence about imbalance."""
-    parts = catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels)
+    parts = split_of(recipe, root)
     photos = [*parts.train, *parts.validation, *parts.test]
     training = read_training(photos, recipe.data.cache_side, cache)
     copies = duplicates(locate(root, parts, training), parts.classes)

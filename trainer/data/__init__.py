@@ -11,7 +11,7 @@
     images      decoded pixels                       -> what training and scoring take
 """
 
-from trainer.data.catalogue import Catalogue, Photo, catalogue
+from trainer.data.catalogue import Catalogue, Photo, catalogue, split_of
 from trainer.data.images import (
     EvaluationImages,
     TrainingImages,
@@ -39,5 +39,6 @@ __all__ = [
     "read_training",
     "resolve_data",
     "short_sides",
+    "split_of",
     "without_duplicates",
 ]

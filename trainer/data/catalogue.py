@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainer.data.layouts import Labelled, class_folder_photos, pet_photos
 from trainer.errors import DataError
-from trainer.recipe import DataSpec, LabelSpec
+from trainer.recipe import DataSpec, LabelSpec, Recipe
 
 _TEST_SEED = "test"  # the test photos of a random split are the same in every run
 
@@ -74,6 +74,20 @@ def catalogue(
     train, validation = _split(photos, spec.validation_fraction, str(seed), classes)
     _refuse_empty(classes, {"training": train, "validation": validation, "test": tested})
     return Catalogue(classes, tuple(train), tuple(validation), tuple(tested))
+
+
+def split_of(recipe: Recipe, root: Path, exclude: Path | None = None) -> Catalogue:
+    """Find and split the photos of a recipe, as every command has them.
+
+    Args:
+        recipe: Names them; its seed chooses the validation photos.
+        root: The data folder.
+        exclude: As for `catalogue`.
+
+    Raises:
+        DataError: As for `catalogue`.
+    """
+    return catalogue(root, recipe.data, recipe.fit.seed, labels=recipe.labels, exclude=exclude)
 
 
 def _found(

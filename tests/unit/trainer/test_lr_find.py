@@ -1,11 +1,13 @@
-"""What is said before the range test, and what it trains."""
+"""What is said before the range test, what it trains, and what it suggests."""
 
 import os
 import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.unit.trainer.photos import write_recipe
 from trainer import lr_find
@@ -20,6 +22,36 @@ def test_a_plot_without_a_folder_is_refused_before_training(photos: Path, tmp_pa
     with pytest.raises(RunError, match="nowhere is no folder"):
         lr_find.find_learning_rate(recipe, photos, tmp_path / "nowhere" / "plot.png", cache)
     assert not cache.exists()
+
+
+def falling(rates: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """From 2.3 nats to 0.8 around ``middle``, then up; noise of single steps."""
+    decades = np.log10(rates / middle)
+    noise = np.random.default_rng(0).normal(0.0, 0.15, len(rates))
+    return np.asarray(
+        2.3 - 1.5 / (1 + np.exp(-6 * decades)) + 3 * np.maximum(0, decades - 1) + noise
+    )
+
+
+@pytest.mark.parametrize("middle", [1e-4, 3e-3])
+def test_the_suggestion_is_where_the_loss_is_half_way_down(middle: float) -> None:
+    rates = np.geomspace(1e-6, 1.0, 100)
+    suggestion = lr_find.half_way_down(rates.tolist(), falling(rates, middle).tolist())
+    assert suggestion == pytest.approx(middle, rel=0.4)
+
+
+def test_a_loss_that_falls_no_more_than_it_swings_suggests_nothing() -> None:
+    rates = np.geomspace(1e-6, 1.0, 100)
+    losses = 2.3 + np.random.default_rng(0).normal(0.0, 0.3, 100)
+    assert lr_find.half_way_down(rates.tolist(), losses.tolist()) is None
+
+
+def test_what_diverges_leaves_the_rest_of_the_curve_alone() -> None:
+    rates = np.geomspace(1e-6, 1.0, 100)
+    whole, losses = falling(rates, 1e-4), falling(rates, 1e-4)
+    losses[90:] = [1e30, np.inf, np.nan] * 3 + [np.nan]
+    suggestions = [lr_find.half_way_down(rates.tolist(), each.tolist()) for each in (whole, losses)]
+    assert suggestions[0] == suggestions[1]
 
 
 def test_frozen_epochs_do_not_end_in_the_middle_of_the_test(
