@@ -51,13 +51,19 @@ class VersionMetrics:
             queue_s: Seconds waiting for the batch and the engine.
             shrunk_to: The side in pixels to which it was shrunk; 0: it was not.
         """
-        self._decode_seconds.observe(decode_s, exemplar())
-        self._queue_seconds.observe(queue_s, exemplar())
+        self._metrics.backlog.add(self._took, decode_s, queue_s, exemplar())
         if shrunk_to:
             self._metrics.browned_out.labels(*self._labels, str(shrunk_to)).inc()
 
+    def _took(self, decode_s: float, queue_s: float, trace: dict[str, str] | None) -> None:
+        self._decode_seconds.observe(decode_s, trace)
+        self._queue_seconds.observe(queue_s, trace)
+
     def computed(self, batch: BatchRecord) -> None:
         """A batch came from the engine."""
+        self._metrics.backlog.add(self._computed, batch)
+
+    def _computed(self, batch: BatchRecord) -> None:
         self._batch_size.observe(batch.size)
         self._engine_seconds.observe(batch.run_s)
         self._image_engine_seconds.inc(batch.run_s * batch.size)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from models.image_statistics import ImageStatistics
 from models.manifest import Manifest
 from server.pipeline.decode import MeasuredImage
 from server.pipeline.engine import Scores
@@ -24,6 +25,7 @@ class Watch:
 
     def __init__(self, manifest: Manifest, metrics: Metrics) -> None:
         self._labels = labels = (manifest.name, str(manifest.version))
+        self._backlog = metrics.backlog
         self._abstain = manifest.calibration.abstain
         self._novelty = manifest.novelty
         self._abstained = metrics.abstained.labels(*labels)
@@ -42,20 +44,32 @@ class Watch:
 
     def observe(self, source: MeasuredImage, scores: Scores) -> None:
         """Take an answered image in."""
-        best, score, novelty = scores.indices[0], scores.values[0], scores.novelty
-        self._image_bytes.observe(source.size)
+        self._backlog.add(
+            self._take_in,
+            *(source.size, source.statistics),
+            *(scores.indices[0], scores.values[0], scores.novelty),
+        )
+
+    def _take_in(
+        self,
+        image_bytes: int,
+        statistics: ImageStatistics | None,
+        best: int,
+        score: float,
+        novelty: float | None,
+    ) -> None:
+        self._image_bytes.observe(image_bytes)
         self._best_score.observe(score)
         self._best_labels[best].inc()
         if self._abstain and score < self._abstain.threshold:
             self._abstained.inc()
         if self._novelty and novelty is not None and novelty > self._novelty.threshold:
             self._novel.inc()
-        statistics = source.statistics
         if statistics is None:
             return
         self._brightness.observe(statistics.brightness)
         if self._health is not None:
-            self._warn(self._health.observe(best, score, statistics, novelty, source.size))
+            self._warn(self._health.observe(best, score, statistics, novelty, image_bytes))
 
     def _warn(self, signals: Sequence[str]) -> None:
         for signal in signals:

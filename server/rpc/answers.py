@@ -106,6 +106,8 @@ class CatalogAnswers:
         self._memory = memory
         self._catalog = catalog
         self._metrics = metrics
+        self._in_flight = 0
+        metrics.in_flight.set_function(lambda: self._in_flight)
         self._request_log = request_log
         self._tracing = tracing
         self._default_timeout_s = default_timeout_s
@@ -147,7 +149,7 @@ class CatalogAnswers:
         answer: Classification | None = None
         trace = self._tracing.begin(method, caller.trace_headers) if self._tracing else None
         current_trace.set(trace)
-        self._metrics.in_flight.inc()
+        self._in_flight += 1
         try:
             request_id = accept_request_id(request.request_id)
             servable = self._servable(request, met)
@@ -168,7 +170,7 @@ class CatalogAnswers:
             outcome = status_of(told(error), request_id)
             code = code_pb2.Code.ValueType(outcome.code)
         finally:
-            self._metrics.in_flight.dec()
+            self._in_flight -= 1
             total_s = time.perf_counter() - started
             name = code_pb2.Code.Name(code)
             trace_id = trace.trace_id if trace else ""
@@ -283,12 +285,11 @@ class CatalogAnswers:
         return answer
 
     def _observe(self, record: RequestRecord) -> None:
-        labels = (record.model, record.version)
-        self._metrics.of_request(record.method, *labels, record.code).inc()
-        if record.code == "OK":
-            self._metrics.seconds_of(*labels).observe(
-                record.total_s, {"trace_id": record.trace_id} if record.trace_id else None
-            )
+        self._metrics.backlog.add(
+            self._metrics.answered,
+            *(record.method, record.model, record.version, record.code),
+            *(record.total_s, record.trace_id),
+        )
         self._request_log.write(record)
 
 

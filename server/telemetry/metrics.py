@@ -10,6 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
+from server.telemetry.backlog import Backlog
+
 # 0.5 ms to 10 s: from one small image on a GPU to a queue at its limit.
 _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -30,10 +32,17 @@ ModelStates = Mapping[tuple[str, str], str]
 
 
 class Metrics:
-    """The server's metrics in a registry of their own."""
+    """The server's metrics in a registry of their own.
+
+    Attributes:
+        registry: Theirs.
+        backlog: For observations of every request.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.backlog = Backlog()
+        registry.register(self.backlog)
         self._of_requests: dict[tuple[str, str, str, str], Counter] = {}
         self._seconds_of: dict[tuple[str, str], Histogram] = {}
         self.requests = Counter(
@@ -232,19 +241,28 @@ class Metrics:
             "menagerie_queue_limit", "Images that may wait, in each queue.", registry=registry
         )
 
-    def of_request(self, method: str, model: str, version: str, code: str) -> Counter:
-        """What counts a request; looked up once, which costs more than to count."""
-        key = (method, model, version, code)
-        if (found := self._of_requests.get(key)) is None:
-            found = self._of_requests[key] = self.requests.labels(*key)
-        return found
+    def answered(
+        self, method: str, model: str, version: str, code: str, total_s: float, trace_id: str
+    ) -> None:
+        """A request was answered, with whatever code.
 
-    def seconds_of(self, model: str, version: str) -> Histogram:
-        """What measures an answered request of a version; looked up once, likewise."""
-        key = (model, version)
-        if (found := self._seconds_of.get(key)) is None:
-            found = self._seconds_of[key] = self.request_seconds.labels(*key)
-        return found
+        Args:
+            method: That brought it.
+            model: Its name; empty when none was found.
+            version: Its version, likewise.
+            code: The gRPC code, by name.
+            total_s: From arrival to answer, in seconds.
+            trace_id: Of its trace; empty when it is not traced.
+        """
+        # Looked up once: that costs more than to count.
+        key = (method, model, version, code)
+        if (count := self._of_requests.get(key)) is None:
+            count = self._of_requests[key] = self.requests.labels(*key)
+        count.inc()
+        if code == "OK":
+            if (seconds := self._seconds_of.get(key[1:3])) is None:
+                seconds = self._seconds_of[key[1:3]] = self.request_seconds.labels(model, version)
+            seconds.observe(total_s, {"trace_id": trace_id} if trace_id else None)
 
     def begin_version(self, model: str, version: str, drops: Iterable[str]) -> None:
         """Show a version's counters at 0 before anything is counted.
@@ -286,6 +304,7 @@ class Metrics:
 
     def forget(self, model: str, version: str) -> None:
         """Drop everything about a version that has gone, so that metrics stay bounded."""
+        self.backlog.settle()
         self._of_requests.clear()
         self._seconds_of.clear()
         for metric in vars(self).values():

@@ -1,4 +1,4 @@
-"""Counters that are looked up once count where a scrape looks."""
+"""What waits or was looked up before counts where a scrape looks."""
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,15 +18,31 @@ def requests(metrics: Metrics) -> float | None:
     return metrics.registry.get_sample_value("menagerie_requests_total", labels)
 
 
+def answer(metrics: Metrics) -> None:
+    metrics.backlog.add(metrics.answered, "Classify", *VERSION.values(), "OK", 0.01, "")
+
+
+def test_a_scrape_has_all_that_waits(metrics: Metrics) -> None:
+    for answered in range(1, 250):
+        answer(metrics)
+        if answered in (1, 95, 96, 97, 249):
+            assert requests(metrics) == answered
+    seconds = metrics.registry.get_sample_value("menagerie_request_seconds_sum", VERSION)
+    assert seconds == pytest.approx(2.49)
+
+
+def test_many_do_not_wait_for_a_scrape(metrics: Metrics) -> None:
+    for _ in range(1000):
+        answer(metrics)
+    assert len(metrics.backlog._waiting) < 100
+
+
 def test_a_version_that_comes_back_counts_from_the_start(metrics: Metrics) -> None:
     for _ in range(2):
-        metrics.of_request("Classify", "cats", "3", "OK").inc()
-        metrics.seconds_of("cats", "3").observe(0.01)
-    assert requests(metrics) == 2
-    metrics.forget("cats", "3")
+        answer(metrics)
+    metrics.forget(*VERSION.values())  # what waited goes with it
     assert requests(metrics) is None
-    metrics.of_request("Classify", "cats", "3", "OK").inc()
-    metrics.seconds_of("cats", "3").observe(0.01)
+    answer(metrics)
     assert requests(metrics) == 1
     seconds = metrics.registry.get_sample_value("menagerie_request_seconds_count", VERSION)
     assert seconds == 1
