@@ -50,10 +50,11 @@ class Round:
     """What became of the requests of one round.
 
     Attributes:
-        seconds: Of the closed loop, then of the overload.
-        peak: Requests a second in the closed loop.
-        cpu_us: Microseconds of the server's processor for an answer, at the peak and overloaded:
-            what the latter is more goes to refusals.
+        seconds: Of the overload.
+        peaks: Requests a second in the closed loop, before and after the overload: a machine that
+            others share is not as fast all the time.
+        cpu_us: Microseconds of the server's processor for an answer, at the peak, overloaded and at
+            the peak again: what the second is more goes to refusals.
         outcomes: Requests by status; "late" for those answered after the deadline.
         answer_s: Latencies of the answered.
         refusal_s: Latencies of the refused.
@@ -62,7 +63,7 @@ class Round:
     """
 
     seconds: float
-    peak: float = 0.0
+    peaks: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     answer_s: list[float] = field(default_factory=list)
@@ -71,13 +72,18 @@ class Round:
     recovery_s: float = float("nan")
 
     @property
+    def peak(self) -> float:
+        """Requests a second that it answers at most."""
+        return statistics.mean(self.peaks)
+
+    @property
     def goodput(self) -> float:
         """Answered in time, over the peak."""
         return self.outcomes["OK"] / self.seconds / self.peak
 
 
 async def closed_loop(
-    server: Contender, messages: list[bytes], in_flight: int, result: Round
+    server: Contender, messages: list[bytes], in_flight: int, seconds: float, result: Round
 ) -> None:
     """Find the peak, with ``in_flight`` calls always open."""
     async with grpc.aio.insecure_channel(server.address) as channel:
@@ -86,12 +92,12 @@ async def closed_loop(
 
         async def caller(turn: int) -> None:
             nonlocal done
-            while time.perf_counter() - began < result.seconds:
+            while time.perf_counter() - began < seconds:
                 await call(messages[turn % len(messages)])
                 done, turn = done + 1, turn + 1
 
         await asyncio.gather(*(caller(turn) for turn in range(in_flight)))
-        result.peak = done / (time.perf_counter() - began)
+        result.peaks.append(done / (time.perf_counter() - began))
         result.cpu_us.append((server.cpu_s() - cpu_s) / done * 1e6)
 
 
@@ -197,15 +203,15 @@ def _rounds(repository: Path, photos: list[bytes], arguments: argparse.Namespace
         if servers and not arguments.share_cores:
             os.sched_setaffinity(0, {last})
         for seed in range(arguments.rounds):
-            result = Round(arguments.seconds)
-            asyncio.run(closed_loop(server, messages, 32, result))
+            result = Round(arguments.overload_seconds or arguments.seconds)
+            asyncio.run(closed_loop(server, messages, 32, arguments.seconds, result))
             result.normal_s = asyncio.run(alone(server.address, messages))
-            result.seconds = arguments.overload_seconds or arguments.seconds
             rate, deadline_s = arguments.times * result.peak, arguments.deadline_ms / 1000
             ended = asyncio.run(overload(server, messages, rate, deadline_s, result, seed))
             result.recovery_s = asyncio.run(
                 recovery(server.address, messages, result.normal_s, ended)
             )
+            asyncio.run(closed_loop(server, messages, 32, arguments.seconds, result))
             rounds.append(result)
     return rounds
 
