@@ -7,6 +7,7 @@ import sys
 from models.errors import ModelsError
 from server.app import serve
 from server.fronts.keeper import NeverReadyError
+from server.garbage import spare_imports
 from server.listener import StartError
 from server.settings import SettingsError, load_settings
 from server.supervisor import supervise
@@ -26,6 +27,7 @@ def main() -> int:
     logs = configure_logs(settings.log_level)
     log = logging.getLogger("server")
     log.info("settings", extra={"fields": settings.model_dump(mode="json")})
+    spare_imports()
     try:
         if settings.fronts > 1:
             asyncio.run(supervise(settings, sys.argv[1:]))

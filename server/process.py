@@ -15,6 +15,7 @@ from models.errors import ModelsError
 from server.app import running_engine
 from server.front import running_front
 from server.fronts.shared_folder import hold
+from server.garbage import spare_imports
 from server.listener import StartError
 from server.settings import Settings, SettingsError, load_settings
 from server.telemetry.logs import QueuedHandler, configure_logs
@@ -27,6 +28,7 @@ def main() -> int:
     role, folder, port, number, *arguments = sys.argv[1:]
     settings = load_settings(arguments)
     logs = configure_logs(settings.log_level)
+    spare_imports()
     try:
         hold(Path(folder))  # for as long as this process lives, even longer than the supervisor
         if role == "engine":

@@ -38,7 +38,10 @@ class Catalog:
     ) -> None:
         self._default_model = default_model
         self._decoder = decoder
-        self._default_labels = default_labels or {}
+        self._first_route = Route(LATEST)
+        self._first_routes = {
+            model: Route(label) for model, label in (default_labels or {}).items()
+        }
         self._entries: dict[str, Versions] = {}
         self._labels: dict[str, Mapping[str, int]] = {}
         self._routes: dict[str, Route] = {}
@@ -85,7 +88,7 @@ class Catalog:
 
     def route(self, name: str) -> Route:
         """Where a model's requests go."""
-        return self._routes.get(name) or Route(self._default_labels.get(name, LATEST))
+        return self._routes.get(name) or self._first_routes.get(name, self._first_route)
 
     def routes(self) -> dict[str, Route]:
         """Every route that was set, by model."""

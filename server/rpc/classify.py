@@ -27,6 +27,7 @@ from server.rpc.calls import (
     unary,
 )
 from server.rpc.status import status_of
+from server.tasks import beside
 
 SERVICE = "classify.v1.ClassifyService"
 
@@ -125,10 +126,16 @@ class ClassifyServicer:
             finally:
                 window.release()
 
-        async with asyncio.TaskGroup() as tasks:
-            async for data in _until(requests, self._draining):
-                await window.acquire()
+        async def read() -> None:
+            await window.acquire()  # before a request is taken: no end can come between
+            async for data in requests:
                 tasks.create_task(answer(data))
+                await window.acquire()
+
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(read())
+            async with beside(_cancel_when(self._draining, reading)):
+                await asyncio.wait({reading})
         if self._draining.is_set():
             gone = DrainingError("the server is shutting down; send the rest elsewhere")
             await end_with(context, status_of(gone, uuid.uuid4().hex))
@@ -159,22 +166,6 @@ def _result(served: Served) -> classify_pb2.ClassifyResult:
     return classify_pb2.ClassifyResult(request_id=served.request_id, error=served.outcome)
 
 
-async def _until(items: AsyncIterator[bytes], stop: asyncio.Event) -> AsyncIterator[bytes]:
-    """The items as they come, until there are no more or ``stop`` is set."""
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        while not stop.is_set():
-            item = asyncio.ensure_future(anext(items))
-            try:
-                await asyncio.wait({item, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not item.done():
-                    item.cancel()
-            if not item.done() or item.cancelled():
-                return
-            try:
-                yield item.result()
-            except StopAsyncIteration:
-                return
-    finally:
-        stopped.cancel()
+async def _cancel_when(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+    await stop.wait()
+    task.cancel()

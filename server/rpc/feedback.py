@@ -26,7 +26,7 @@ _IMAGE_MEMORY_BYTES = 64 * 2**20
 _MOST_LABELS = 100
 
 
-@dataclass
+@dataclass(slots=True)
 class _Remembered:
     response: classify_pb2.ClassifyResponse
     image: bytes

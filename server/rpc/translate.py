@@ -79,9 +79,10 @@ def image_source(image: classify_pb2.Image) -> ImageSource:
     if encoded and raw:
         raise InvalidRequestError("image", "must have one of encoded and raw, not both")
     if encoded:
-        if not image.encoded:
+        data = image.encoded  # once: each look at a field of bytes copies it
+        if not data:
             raise InvalidRequestError("image.encoded", "is empty")
-        return EncodedImage(image.encoded, "image.encoded")
+        return EncodedImage(data, "image.encoded")
     if raw:
         return RawPixels(image.raw.data, image.raw.height, image.raw.width, "image.raw")
     raise InvalidRequestError("image", "is missing: set encoded or raw")
