@@ -1,5 +1,6 @@
 """``python -m client``: the command line. The commands are in ``client.cli.commands``."""
 
+import gc
 import sys
 from typing import Annotated
 
@@ -40,10 +41,21 @@ def choose(
 
 def main() -> None:
     """Run the command line and exit."""
+    status = _run()
+    # A failed call's finalizer waits for a thread of gRPC's, which runs no more once the
+    # interpreter ends: whatever is left of calls has to go before.
+    gc.collect()
+    sys.exit(status)
+
+
+def _run() -> str | int | None:
     try:
         app()
+    except SystemExit as end:
+        return end.code
     except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        return ExitCode.INTERRUPTED
+    return 0
 
 
 if __name__ == "__main__":

@@ -93,6 +93,9 @@ class ImageStream(Generic[K]):
             call.cancel()
             self._slots.release()  # wakes the feeding end, which then sees that it is over
             reader.join()
+            # A call's finalizer waits for a thread of gRPC's, which runs no more once the
+            # interpreter ends: an error's traceback, which may live so long, must not hold it.
+            del call
 
     def _feed(
         self, first: Ready[K], rest: Iterator[Ready[K] | Refused[K]]
@@ -125,6 +128,7 @@ class ImageStream(Generic[K]):
                 self._events.put(Answered(response.result))
         except grpc.RpcError as error:
             self._events.put(Ended(from_rpc_error(error, self._plan.address, None)))
+            error.__traceback__ = None  # the error is the call: or it would hold itself
         else:
             self._events.put(Ended())
 

@@ -3,10 +3,12 @@ import queue
 import threading
 from itertools import count, islice
 
+import grpc
 import pytest
 
 from client import (
     CallCancelledError,
+    ClassifyError,
     Client,
     DeadlineExceededError,
     ImageFileError,
@@ -313,3 +315,21 @@ def test_closing_the_client_ends_its_streams(server):
     client.close()
     with pytest.raises(CallCancelledError):
         list(outcomes)
+
+
+def test_a_failed_call_is_gone_before_its_error(server, client):
+    # Its finalizer waits for a thread of gRPC's, which the end of the interpreter stops.
+    def refuse(_requests, context):
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
+
+    server.stream = refuse
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ClassifyError) as caught:
+            list(client.classify_many(images(1)))
+        calls = [type(one).__name__ for one in gc.get_objects()]
+        assert caught.value.code == "PERMISSION_DENIED"
+        assert "_MultiThreadedRendezvous" not in calls
+    finally:
+        gc.enable()
