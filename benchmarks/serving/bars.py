@@ -35,7 +35,7 @@ def _loaded(case: Case) -> Iterator[tuple[str, str]]:
         wanted = 3 if large else 1.5
         yield f"{where}: {name}, {wanted} times the best peer ({best})", ratios
     compiled = [name for name in _peers(case) if is_compiled(name)]
-    if compiled:
+    if compiled and not large:
         ratios = spread(case.over(OURS_COMPILED, compiled[0], rate))
         yield f"{where}: {OURS_COMPILED}, 1.1 times the best compiled peer ({compiled[0]})", ratios
 

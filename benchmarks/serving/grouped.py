@@ -56,7 +56,9 @@ class Case:
         return [of(figures) for figures in self.contenders.get(contender, {}).values()]
 
     def limit_of(self, contender: str) -> ByRound:
-        """Return the limit of a contender's engine, by round."""
+        """Return the limit of a contender's engine, by round; nothing of one that has none."""
+        if contender == ECHO:
+            return {}
         return self.limits.get(LIMITS_COMPILED if is_compiled(contender) else LIMITS, {})
 
     def over_limit(self, contender: str, ratio: Callable[[Figures, Figures], float]) -> list[float]:

@@ -45,7 +45,7 @@ def draw(own: Sequence[Case], plot: Path) -> None:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     rounds = max(len(found) for case in own for found in case.contenders.values())
-    figure.suptitle(f"{own[0].network}: medians of up to {rounds} rounds, whiskers: all of them")
+    figure.suptitle(f"{own[0].network}: median and range, rounds: {rounds}")
     figure.savefig(plot, dpi=100)
     plt.close(figure)
 
@@ -91,14 +91,26 @@ def _bars(axes: Axes, panel: _Panel) -> None:
     )
     most = max(max(one) for one in values)
     for row, (middle, one) in enumerate(zip(middles, values, strict=True)):
-        axes.text(max(one) + 0.015 * most, row, f"{middle:.3g}", va="center", fontsize=7)
+        axes.text(
+            max(one) + 0.02 * most,
+            row,
+            f"{middle:.3g}",
+            va="center",
+            fontsize=7,
+            bbox={
+                "facecolor": "white",
+                "edgecolor": "none",
+                "pad": 0.8,
+            },  # on top of a limit's line
+        )
     for name, rounds in panel.case.limits.items() if panel.limit else ():
         style, label = _LINES[name]
         limit = statistics.median(map(panel.limit, rounds.values()))
         axes.axvline(limit, color="black", lw=0.9, ls=style, label=f"{label} {limit:.3g}")
         most = max(most, limit)
     if panel.limit and panel.case.limits:
-        axes.legend(fontsize=7, loc="lower right")
+        # Where the bars are short: the fastest are on top, the cheapest among them.
+        axes.legend(fontsize=7, loc="lower right" if panel.label == _RATE else "upper right")
     axes.set_xlim(0, 1.14 * most)
     axes.invert_yaxis()
     axes.set_xlabel(panel.label, fontsize=8)

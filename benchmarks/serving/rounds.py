@@ -8,14 +8,17 @@ from pathlib import Path
 
 from benchmarks.peers.catalogue import Settings
 from benchmarks.processes import ROOT
-from benchmarks.serving.contenders import ECHO, Contender, contenders
+from benchmarks.serving import cores
+from benchmarks.serving.contenders import ECHO, Contender, Running, contenders
 from benchmarks.serving.measure import measure
 from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, Key, Results
 from benchmarks.serving.scenarios import Scenario
 from benchmarks.serving.served import BESIDE, WORK, album, photos_of, served
 from benchmarks.serving.start import NotReadyError, settle, wait_until_ready
+from client.bench.sender import TargetError
 
 _LIMITS = (LIMITS, LIMITS_COMPILED)
+_TOGETHER = {"unary", "stream", "batch"}  # one start serves them all
 
 
 class Bench:
@@ -45,16 +48,19 @@ class Bench:
         return not self._left(number, name)
 
     def run(self, number: int, name: str) -> None:
-        """Start a contender, measure every load, end it; anew where there is a second model."""
+        """Start a contender, measure every load, end it.
+
+        It starts anew where there is a second model, and on fewer cores for an overload.
+        """
         print(f"round {number + 1}: {name}")
         left = self._left(number, name)
         if name in _LIMITS:
             self._limits(number, name, left)
             return
-        for pair in (False, True):
-            scenarios = [one for one in left if (one.kind == "pair") == pair]
+        for kinds in (_TOGETHER, {"pair"}, {"overload"}):
+            scenarios = [one for one in left if one.kind in kinds]
             if scenarios:
-                self._serve(number, self._contenders[name], scenarios, pair=pair)
+                self._serve(number, self._contenders[name], scenarios)
 
     def _left(self, number: int, name: str) -> list[Scenario]:
         """Return the scenarios, and of each the loads, that a round lacks of a contender."""
@@ -77,32 +83,43 @@ class Bench:
             ways.add("pair")
         return [one for one in self._scenarios if one.kind in ways]
 
-    def _serve(
-        self, number: int, contender: Contender, scenarios: Sequence[Scenario], *, pair: bool
-    ) -> None:
-        networks = (self._network, BESIDE) if pair else (self._network,)
-        settings = Settings(served(*networks), WORK)
+    def _serve(self, number: int, contender: Contender, scenarios: Sequence[Scenario]) -> None:
+        kind = scenarios[0].kind
+        networks = (self._network, BESIDE) if kind == "pair" else (self._network,)
+        models = served(*networks)
+        theirs, ours = cores.shares(kind)
         log = WORK / f"{contender.name}.log"
-        with contender.running(settings, log) as running:
+        with (
+            cores.on(theirs),
+            contender.running(Settings(models, WORK), log) as running,
+            cores.on(ours),
+        ):
             try:
-                first = self._photos[scenarios[0].album].images[0]
-                ready_s = wait_until_ready(running, first)
-            except NotReadyError as error:
-                self._failed(number, contender.name, scenarios, f"{error}; {_end_of(log)}")
-                return
-            about = {
-                "version": contender.version(),
-                "ready_s": round(ready_s, 1),
-                "idle_cores": round(settle(running, first), 3),
-            }
-            for scenario in scenarios:
-                photos = self._photos[scenario.album]
-                for in_flight in scenario.in_flight:
-                    figures = measure(running, photos, scenario, in_flight)
-                    key = self._key(number, contender.name, scenario, in_flight)
-                    self._results.add(key, figures | about)
-                    said = f"{figures['rate']}/s, {figures['cpu_ms']} ms, {figures['statuses']}"
-                    print(f"  {scenario.name} {in_flight}: {said}")
+                self._measure(number, contender, running, scenarios)
+            except (NotReadyError, TargetError) as error:
+                reason = f"{error}; {_end_of(log)}"
+                print(f"  {contender.name} failed: {reason}")
+                lacking = self._keys(number, contender.name, scenarios)
+                for key in lacking - {key for key, _ in self._results}:
+                    self._results.add(key, {"failed": reason})
+
+    def _measure(
+        self, number: int, contender: Contender, running: Running, scenarios: Sequence[Scenario]
+    ) -> None:
+        first = self._photos[scenarios[0].album].images[0]
+        about = {
+            "ready_s": round(wait_until_ready(running, first), 1),
+            "version": contender.version(),
+            "idle_cores": round(settle(running, first), 3),
+        }
+        for scenario in scenarios:
+            photos = self._photos[scenario.album]
+            for in_flight in scenario.in_flight:
+                figures = measure(running, photos, scenario, in_flight)
+                key = self._key(number, contender.name, scenario, in_flight)
+                self._results.add(key, figures | about)
+                said = f"{figures['rate']}/s, {figures['cpu_ms']} ms, {figures['statuses']}"
+                print(f"  {scenario.name} {in_flight}: {said}")
 
     def _limits(self, number: int, name: str, scenarios: Sequence[Scenario]) -> None:
         (model,) = served(self._network)
@@ -117,11 +134,6 @@ class Bench:
             found = json.loads(out.stdout)
             self._results.add(self._key(number, name, scenario, 0), found)
             print(f"  {scenario.name}: {found}")
-
-    def _failed(self, number: int, name: str, scenarios: Sequence[Scenario], reason: str) -> None:
-        print(f"  {name} failed: {reason}")
-        for key in self._keys(number, name, scenarios):
-            self._results.add(key, {"failed": reason})
 
     def _keys(self, number: int, name: str, scenarios: Sequence[Scenario]) -> set[Key]:
         return {

@@ -48,7 +48,6 @@ class Scenario:
 
 _SMALL = "photos of 500 x 375, about 48 KB"
 
-# What is left in a server's queue after an overload would meet the next load: it comes last.
 SCENARIOS = (
     Scenario("a", _SMALL, SMALL, 20, (1, 16, 64), 4.0),
     Scenario("c", "photos of 4000 x 3000, about 2.4 MB", LARGE, 4, (16,), 6.0),

@@ -2,17 +2,19 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.peers.catalogue import PEERS
-from benchmarks.serving import measure, rounds
+from benchmarks.serving import cores, measure, rounds
 from benchmarks.serving.contenders import Echo, Other, Running
 from benchmarks.serving.report import report
 from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, Key, Results
 from benchmarks.serving.scenarios import SCENARIOS
 from client.bench.run import Result
-from client.bench.sender import Answer
+from client.bench.sender import Answer, TargetError
 from client.bench.tally import Tally
 from client.bench.worker import Progress
 
@@ -124,7 +126,8 @@ def bench(tmp_path, monkeypatch):
     """The rounds of an echo and two peers, with results of their own."""
     peers = [Echo(), Other(PEERS["pytriton"]), Other(PEERS["grpcio"])]
     monkeypatch.setattr(rounds, "contenders", lambda: peers)
-    monkeypatch.setattr(rounds, "photos_of", lambda scenario: scenario.album)
+    photos = SimpleNamespace(images=[b""])
+    monkeypatch.setattr(rounds, "photos_of", lambda _scenario: photos)
     results = Results(tmp_path / "results.jsonl")
     return rounds.Bench("resnet18", SCENARIOS, results), results
 
@@ -149,6 +152,25 @@ def test_a_round_goes_on_with_the_loads_it_lacks(bench):
     add("pytriton", f=(16,))
     assert bench.is_done(0, "pytriton")
     assert not bench.is_done(1, "pytriton")
+
+
+def test_a_server_that_goes_away_has_failed_what_is_left_of_its_round(bench, monkeypatch):
+    bench, results = bench
+    monkeypatch.setattr(rounds, "served", lambda *_networks: ())
+    monkeypatch.setattr(rounds, "wait_until_ready", lambda *_: 1.0)
+    monkeypatch.setattr(rounds, "settle", lambda *_: 0.0)
+    monkeypatch.setattr(rounds, "_end_of", lambda _log: "killed")
+
+    def gone(*_):
+        raise TargetError("no connection")
+
+    monkeypatch.setattr(rounds, "measure", gone)
+    monkeypatch.setattr(Echo, "running", lambda *_: nullcontext())
+    results.add(Key(0, "resnet18", "echo", "a", 1), {"rate": 1.0})
+    bench.run(0, "echo")
+    failed = {(key.scenario, key.in_flight) for key, found in results if "failed" in found}
+    assert failed == {("a", 16), ("a", 64), ("c", 16)}
+    assert bench.is_done(0, "echo")
 
 
 def test_the_order_turns_from_round_to_round(bench):
@@ -195,6 +217,19 @@ def test_an_overload_is_three_times_what_the_server_just_did(loads, running):
     assert (closed.in_flight, opened.in_flight) == (32, 0)
     assert opened.rate_per_s == pytest.approx(150.0)
     assert (opened.deadline_s, found["peak"], found["goodput"]) == (0.5, 50.0, 50.0)
+
+
+def test_under_overload_the_generator_has_a_core_of_its_own(monkeypatch):
+    now = [{0, 1, 2}]
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _pid: now[-1])
+    monkeypatch.setattr(cores.os, "sched_setaffinity", lambda _pid, which: now.append(set(which)))
+    assert cores.shares("unary") == ([0, 1, 2], [0, 1, 2])
+    theirs, ours = cores.shares("overload")
+    with cores.on(theirs), cores.on(ours):
+        pass
+    assert now == [{0, 1, 2}, {0, 1}, {2}, {0, 1}, {0, 1, 2}]
+    now.append({3})
+    assert cores.shares("overload") == ([3], [3])
 
 
 def test_two_models_are_loaded_at_the_same_time_and_cost_together(loads, running):
