@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-from classifier import MAX_BATCH, MAX_DELAY_S, NAMES, TOP_K, WORKERS, Classifier, decode
+from classifier import MAX_BATCH, MAX_DELAY_S, NAMES, WORKERS, Classifier, decode
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
@@ -41,8 +41,8 @@ def main(port: int) -> None:
                 infer_func=[instance(classifier) for _ in range(WORKERS)],
                 inputs=[Tensor(name="photo", dtype=bytes, shape=(1,))],
                 outputs=[
-                    Tensor(name="labels", dtype=np.int64, shape=(TOP_K,)),
-                    Tensor(name="scores", dtype=np.float32, shape=(TOP_K,)),
+                    Tensor(name="labels", dtype=np.int64, shape=(-1,)),
+                    Tensor(name="scores", dtype=np.float32, shape=(-1,)),
                 ],
                 config=ModelConfig(
                     max_batch_size=MAX_BATCH,

@@ -47,7 +47,7 @@ class Classifier:
         batch = torch.stack(list(images)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             scores = torch.softmax(self._forward(batch).float(), dim=1)
-            best = scores.topk(TOP_K)
+            best = scores.topk(min(TOP_K, scores.shape[1]))
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [list(zip(*row, strict=True)) for row in rows]
 
