@@ -23,7 +23,8 @@ from models.preprocess import preprocess
 from models.repository import ModelRepository
 from server.pipeline.compile_cache import CompileCache
 from server.pipeline.compiled import CompiledEngine
-from server.pipeline.compiling import Target, libraries_of
+from server.pipeline.compiler import Target
+from server.pipeline.compiling import libraries_of
 from server.pipeline.cores import usable_cores
 from server.pipeline.engine import Work
 from server.pipeline.lowering import ANY_SIZE
