@@ -23,9 +23,10 @@ web: $(SERVER_STAMP)
 serve: $(SERVER_STAMP)
 	$(BIN)/python -m server
 
-# One thread a process: two processes of two threads would wait for each other.
+# One thread a process: two processes of two threads would wait for each other. In order, which
+# has the files of few and long tests first: else one process would wait for the other in the end.
 test: $(ALL_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(ALL_STAMP)
 	$(BIN)/ruff check .
