@@ -12,6 +12,7 @@ from deploy.generate import generated
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "prometheus"
+RULES_TESTS = ("rules_test.yaml", "slow_rules_test.yaml")
 RUNBOOKS = ROOT / "docs" / "runbooks"
 needs_promtool = pytest.mark.skipif(which("promtool") is None, reason="promtool is not installed")
 
@@ -31,15 +32,15 @@ def rules(kind: str) -> list[dict]:
 @pytest.mark.parametrize("command", [
     ("check", "rules", "rules.yaml"),
     ("check", "config", "prometheus.yaml"),
-    ("test", "rules", "rules_test.yaml"),
+    ("test", "rules", *RULES_TESTS),
 ], ids=" ".join)  # fmt: skip
 def test_promtool_accepts(command: tuple[str, ...]) -> None:
     promtool(*command)
 
 
 def test_every_alert_fires_in_a_test_and_stays_silent_in_one() -> None:
-    tests = yaml.safe_load((FOLDER / "rules_test.yaml").read_text(encoding="utf-8"))["tests"]
-    cases = [case for test in tests for case in test["alert_rule_test"]]
+    files = [yaml.safe_load((FOLDER / name).read_text(encoding="utf-8")) for name in RULES_TESTS]
+    cases = [case for file in files for test in file["tests"] for case in test["alert_rule_test"]]
     fired = {case["alertname"] for case in cases if case["exp_alerts"]}
     assert fired == {rule["alert"] for rule in rules("alert")}
     # That of restarts has a replica in its own input that does not raise it; the slow ones are
