@@ -25,7 +25,8 @@ from models.manifest import (
 )
 from models.preprocess import preprocess
 from models.repository import ModelRepository, Seal
-from trainer.export import assemble, export, logits_of
+from trainer.export import assemble, export
+from trainer.logits import logits_of
 from trainer.networks import Network
 from trainer.normalize import Normalize
 from trainer.twin import export_twin

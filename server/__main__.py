@@ -5,13 +5,12 @@ import logging
 import sys
 
 from models.errors import ModelsError
-from server.app import serve
 from server.fronts.keeper import NeverReadyError
 from server.garbage import spare_imports
-from server.listener import StartError
-from server.settings import SettingsError, load_settings
+from server.settings import Settings, SettingsError, load_settings
+from server.start import StartError
 from server.supervisor import supervise
-from server.telemetry.logs import configure_logs
+from server.telemetry.logs import QueuedHandler, configure_logs
 
 _CANNOT_START = 1
 _BAD_SETTINGS = 2
@@ -27,12 +26,11 @@ def main() -> int:
     logs = configure_logs(settings.log_level)
     log = logging.getLogger("server")
     log.info("settings", extra={"fields": settings.model_dump(mode="json")})
-    spare_imports()
     try:
         if settings.fronts > 1:
             asyncio.run(supervise(settings, sys.argv[1:]))
         else:
-            asyncio.run(serve(settings, dropped_log_lines=lambda: logs.dropped))
+            _serve(settings, logs)
     except NeverReadyError as error:
         log.error("%s", error)  # noqa: TRY400
         return error.code
@@ -40,6 +38,14 @@ def main() -> int:
         log.error("%s", error)  # noqa: TRY400 - the message is for the operator
         return _CANNOT_START
     return 0
+
+
+def _serve(settings: Settings, logs: QueuedHandler) -> None:
+    """Serve in this process. Supervisors and mistakes in settings do not wait for torch."""
+    from server.app import serve
+
+    spare_imports()
+    asyncio.run(serve(settings, dropped_log_lines=lambda: logs.dropped))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -19,23 +19,15 @@ from server.composition import Engine, engine_of
 from server.fronts.forward import forwarding
 from server.fronts.port import FrontPort
 from server.instruments import start_metrics
-from server.listener import Listener, StartError
+from server.listener import Listener
 from server.probes import probing
 from server.provision import Provision, TellServing
 from server.settings import Settings
+from server.start import Addresses, StartError
 from server.tasks import beside, unless
 from server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where the server listens: HOST:PORT for gRPC, metrics, and administration if there is any."""
-
-    grpc: str
-    metrics: str
-    admin: str = ""
 
 
 async def serve(

@@ -12,7 +12,6 @@ from server.catalog.catalog import Catalog
 from server.catalog.options import EngineOptions
 from server.catalog.takeover import CompileOptions, TakeOvers
 from server.instruments import start_capture, start_recorder, start_tracing, watch
-from server.listener import StartError
 from server.pipeline.admission import QueuePolicy
 from server.pipeline.compile_cache import CompileCache, default_cache_folder
 from server.pipeline.cores import allot, usable_cores
@@ -30,6 +29,7 @@ from server.rpc.feedback import AnswerMemory, FeedbackServicer
 from server.rpc.oip import InferenceAdminServicer, InferenceModelServicer
 from server.rpc.response_cache import ResponseCache
 from server.settings import Settings
+from server.start import StartError
 from server.telemetry.metrics import Metrics
 from server.telemetry.request_log import RequestLog
 

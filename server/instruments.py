@@ -14,11 +14,11 @@ from models.errors import StoreError
 from server.catalog.catalog import Catalog
 from server.catalog.entry import State
 from server.catalog.options import EngineOptions
-from server.listener import StartError
 from server.pipeline.capture import Capture, CapturePolicy
 from server.rpc import classify
 from server.rpc.record import Recorder, RecordPolicy
 from server.settings import Settings
+from server.start import StartError
 from server.telemetry.host import CgroupCollector, gpu_collector
 from server.telemetry.metrics import Metrics
 from server.telemetry.triton import TritonCollector

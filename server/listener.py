@@ -17,14 +17,11 @@ from server.rpc.answers import Answers
 from server.rpc.boundary import Boundary
 from server.rpc.transport import ConnectionLimits, server_options
 from server.settings import Settings
+from server.start import StartError
 
 log = logging.getLogger(__name__)
 
 SERVICES = (classify.SERVICE, models.SERVICE, feedback.SERVICE, oip.SERVICE)
-
-
-class StartError(Exception):
-    """The server cannot start; the message says what to mend."""
 
 
 class Listener:

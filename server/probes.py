@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from server.listener import StartError, options_of
+from server.listener import options_of
 from server.rpc.health import HealthServicer
 from server.settings import Settings
+from server.start import StartError
 
 
 @asynccontextmanager

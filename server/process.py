@@ -16,8 +16,8 @@ from server.app import running_engine
 from server.front import running_front
 from server.fronts.shared_folder import hold
 from server.garbage import spare_imports
-from server.listener import StartError
 from server.settings import Settings, SettingsError, load_settings
+from server.start import StartError
 from server.telemetry.logs import QueuedHandler, configure_logs
 
 _CANNOT_START = 1

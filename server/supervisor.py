@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from server.app import Addresses
 from server.fronts.keeper import Keeper
 from server.fronts.shared_folder import place, shared_folder
-from server.listener import StartError
 from server.settings import Settings
+from server.start import Addresses, StartError
 
 log = logging.getLogger(__name__)
 

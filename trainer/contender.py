@@ -13,7 +13,7 @@ from models.artifact import Artifact
 from models.manifest import InputSpec, Label
 from trainer.data import Photo, read_evaluation
 from trainer.errors import DataError
-from trainer.export import logits_of
+from trainer.logits import logits_of
 from trainer.score import ScoredRun
 
 _ROUNDS = 15

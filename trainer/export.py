@@ -1,7 +1,5 @@
 """From a trained network to the module of an artifact."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -74,9 +72,3 @@ def assemble(normalize: Normalize, network: Network) -> ExportedModel:
 def export(normalize: Normalize, network: Network) -> torch.jit.ScriptModule:
     """Script what :func:`assemble` gives."""
     return torchscript.script(assemble(normalize, network))
-
-
-def logits_of(module: nn.Module, inputs: Tensor, batch_size: int = 64) -> Tensor:
-    """Run a module over uint8 [n, 3, h, w]: logits, float32 [n, classes]."""
-    with torch.no_grad():
-        return torch.cat([cast(Tensor, module(batch)) for batch in inputs.split(batch_size)])

@@ -24,7 +24,7 @@ from trainer.data import (
 )
 from trainer.errors import PublishError
 from trainer.evaluate import Evaluation, evaluate, measure
-from trainer.export import logits_of
+from trainer.logits import logits_of
 from trainer.model_card import CARD_NAME, with_trust
 from trainer.publish import file_entries, verify_in_fresh_process
 from trainer.recipe import Recipe, parse_recipe

@@ -25,7 +25,8 @@ from trainer.data import (
 )
 from trainer.errors import RunError
 from trainer.evaluate import Evaluation, evaluate, measure
-from trainer.export import export, logits_of
+from trainer.export import export
+from trainer.logits import logits_of
 from trainer.recipe import Recipe
 from trainer.run import DataRecord, Run
 from trainer.task import ClassificationTask

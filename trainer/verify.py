@@ -12,7 +12,7 @@ from torch import nn
 from models.artifact import Artifact, read_artifact
 from models.errors import ModelsError
 from models.golden import check_golden
-from trainer.export import logits_of
+from trainer.logits import logits_of
 
 
 def verify(folder: Path) -> None:

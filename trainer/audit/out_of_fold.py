@@ -13,7 +13,8 @@ from torch import Tensor
 from trainer.checkpoints import read_checkpoint
 from trainer.data import EvaluationImages, TrainingImages
 from trainer.errors import InterruptedRunError
-from trainer.export import assemble, logits_of
+from trainer.export import assemble
+from trainer.logits import logits_of
 from trainer.loop import train
 from trainer.networks.weights import load_weights
 from trainer.recipe import Recipe

@@ -1,7 +1,8 @@
 import torch
 
 from models import torchscript
-from trainer.export import ExportedModel, export, logits_of
+from trainer.export import ExportedModel, export
+from trainer.logits import logits_of
 from trainer.networks.resnet import ResNet
 from trainer.normalize import Normalize
 

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from models import torchscript
 from tests.unit.trainer.networks.specs import SPECS, name_of
-from trainer.export import assemble, export, logits_of
+from trainer.export import assemble, export
+from trainer.logits import logits_of
 from trainer.networks import Network, build
 from trainer.normalize import Normalize
 from trainer.recipe import NetworkSpec, ResNet9Spec, TorchvisionResNetSpec, Vgg16Spec
