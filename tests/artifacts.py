@@ -6,7 +6,9 @@ logits out.
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -97,12 +99,8 @@ def write_tiny_files(
     It fits ``ModelRepository.publish`` as its ``build``. The input has ``side`` pixels;
     ``changes`` replace fields of the manifest, ``module`` the network.
     """
-    module = torchscript.script((module or TinyModel()).eval())
-    inputs = _golden_inputs(side)
     changes = {"input": tiny_input(side), **changes}
-    with torch.inference_mode():
-        samples = GoldenSamples(inputs, module(inputs).clone())
-    contents = {MODEL_NAME: torchscript.save(module), GOLDEN_NAME: save_golden(samples)}
+    contents = _usual_contents(side) if module is None else _contents(module, side)
     for file_name, content in contents.items():
         (folder / file_name).write_bytes(content)
     files = {file_name: file_entry(content) for file_name, content in contents.items()}
@@ -175,6 +173,19 @@ def coloured(label: str, side: int = TINY_SIDE) -> Tensor:
     image = torch.full((3, side, side), 40, dtype=torch.uint8)
     image[TINY_LABELS.index(label)] = 220
     return image
+
+
+@cache
+def _usual_contents(side: int) -> Mapping[str, bytes]:
+    return _contents(TinyModel(), side)
+
+
+def _contents(module: nn.Module, side: int) -> Mapping[str, bytes]:
+    """The model's file and the golden samples', by name."""
+    scripted, inputs = torchscript.script(module.eval()), _golden_inputs(side)
+    with torch.inference_mode():
+        samples = GoldenSamples(inputs, scripted(inputs).clone())
+    return {MODEL_NAME: torchscript.save(scripted), GOLDEN_NAME: save_golden(samples)}
 
 
 def _golden_inputs(side: int) -> Tensor:

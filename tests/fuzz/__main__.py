@@ -42,7 +42,7 @@ def _handlers(executions: int, seed: int) -> None:
 
     with tempfile.TemporaryDirectory() as root:
         publish_tiny_artifact(Path(root))
-        with run_server("--repository", root, "--log-request-share", "0") as server:
+        with run_server("--repository", root, "--log-request-share", "0", forked=False) as server:
             outcomes = asyncio.run(fuzz_handlers(server.grpc, executions, seed))
             if server.process.poll() is not None:
                 raise AssertionError("the server has ended")

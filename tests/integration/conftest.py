@@ -16,11 +16,13 @@ import pytest
 
 from models.repository import ModelRepository
 from tests.artifacts import publish_tiny_artifact
+from tests.programs import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "examples" / "photos"
 ZOO = ROOT / "models" / "zoo"
 CACHE = TemporaryDirectory(prefix="menagerie-tests-")  # of what servers keep for the next start
+USUAL = ("--max-batch-size", "8", "--reflection")
 VERSION = str(ModelRepository(ZOO).versions("cats-vs-dogs")[-1])
 
 
@@ -29,7 +31,7 @@ class Server:
     """A running server: its process, HOST:PORT for gRPC and for metrics, its log from then on,
     and the address for administration where there is one."""
 
-    process: subprocess.Popen[str]
+    process: Program | subprocess.Popen[str]
     grpc: str
     metrics: str
     log: Future[str]
@@ -42,19 +44,26 @@ class Server:
 
 
 @contextmanager
-def run_server(*flags: str, reads_log: bool = True, prefix: Sequence[str] = ()) -> Iterator[Server]:
+def run_server(
+    *flags: str, reads_log: bool = True, forked: bool = True, prefix: Sequence[str] = ()
+) -> Iterator[Server]:
     """Start ``python -m server`` with ``flags`` and wait until its log says it is ready.
 
     Its log is read on unless ``reads_log`` is false. No model is compiled unless ``flags`` say
-    so. ``prefix`` is a command that ends by executing its arguments.
+    so. It is forked from a process that has imported what it needs, unless ``forked`` is false
+    or there is a ``prefix``: a command that ends by executing its arguments.
     """
-    command = [*prefix, sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
-    command += ["--engine", "torchscript", *flags]
+    arguments = ["--port", "0", "--metrics-port", "0", "--engine", "torchscript", *flags]
     environment = {key: value for key, value in os.environ.items() if "MENAGERIE_" not in key}
     environment["XDG_CACHE_HOME"] = CACHE.name
-    process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process: Program | subprocess.Popen[str]
+    if forked and not prefix:
+        process = Program("server", *arguments, environment=environment)
+    else:
+        command = [*prefix, sys.executable, "-m", "server", *arguments]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment
+        )
     assert process.stderr is not None
     lines = []
     reader = ThreadPoolExecutor(1)
@@ -75,15 +84,32 @@ def run_server(*flags: str, reads_log: bool = True, prefix: Sequence[str] = ()) 
         process.kill()
         process.wait()
         reader.shutdown()
-        process.stderr.close()
+        for written in (process.stdout, process.stderr):
+            if written is not None:
+                written.close()
+
+
+@pytest.fixture(scope="session")
+def one_process() -> Iterator[Server]:
+    with run_server(*USUAL) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def two_fronts() -> Iterator[Server]:
+    with run_server(*USUAL, "--fronts", "2") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A running server; a module may ask for it with several fronts by `in_both_modes`."""
+def server(request: pytest.FixtureRequest) -> Server:
+    """A running server that modules share: leave it as it was found.
+
+    A module may ask for it with several fronts by `in_both_modes`.
+    """
     fronts = getattr(request, "param", "1")
-    with run_server("--max-batch-size", "8", "--reflection", "--fronts", fronts) as running:
-        yield running
+    running: Server = request.getfixturevalue({"1": "one_process", "2": "two_fronts"}[fronts])
+    return running
 
 
 def in_both_modes(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,7 @@
 """Hostile connections are closed, and good clients are served meanwhile."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "--repository", str(root), "--lame-duck-s", "0", "--queue-limit", str(CROWD)
     ) as running:
         yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent(server: Server) -> Iterator[socket.socket]:
+    """Connected before the first test, since to lose patience takes the server ten seconds."""
+    with connected(server.grpc, timeout_s=25) as connection:
+        connection.sendall(PREFACE[:5])
+        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +92,8 @@ def test_who_breaks_the_protocol_is_closed(server: Server, sent: bytes) -> None:
         assert closes(connection)
 
 
-def test_who_does_not_shake_hands_is_closed(server: Server) -> None:
-    with connected(server.grpc, timeout_s=25) as connection:
-        connection.sendall(PREFACE[:5])
-        assert closes(connection)
+def test_who_does_not_shake_hands_is_closed(silent: socket.socket) -> None:
+    assert closes(silent)
 
 
 def test_who_pings_too_often_is_told_to_calm_down(server: Server) -> None:

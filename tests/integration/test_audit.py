@@ -5,26 +5,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ROOT
+from tests.programs import run_program
 from tests.unit.trainer.photos import write_photos, write_recipe
 
 NOT_UTF8 = "na\udcefve.jpg"
 
 
 def trainer(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # tiny networks: more threads take longer
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # tiny networks: more take longer
+    return run_program("trainer", *arguments, environment=one_thread)
 
 
 @pytest.fixture(scope="module")

@@ -333,7 +333,7 @@ def test_a_cancelled_batch_harms_no_neighbour(stub, cat: bytes) -> None:
         assert [result.response.predictions[0].id for result in results] == ["cat"] * len(results)
 
 
-def test_every_refusal_is_in_the_log_under_its_id() -> None:
+def test_every_refusal_is_in_the_log_under_its_id(tiny_repository: str) -> None:
     methods = {
         CLASSIFY: of(b"?").SerializeToString(),
         "/classify.v1.ClassifyService/ClassifyBatch": b"",
@@ -342,7 +342,8 @@ def test_every_refusal_is_in_the_log_under_its_id() -> None:
         "/grpc.health.v1.Health/Check": b"\x0a\x02no",
     }
     found = []
-    with run_server("--lame-duck-s", "0") as server, grpc.insecure_channel(server.grpc) as channel:
+    flags = ("--repository", tiny_repository, "--lame-duck-s", "0")
+    with run_server(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
         for method, payload in methods.items():
             with pytest.raises(grpc.RpcError) as refused:
                 channel.unary_unary(method)(payload, timeout=TIMEOUT_S)

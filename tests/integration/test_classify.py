@@ -13,7 +13,14 @@ from PIL import Image
 
 from client import Client
 from proto.classify.v1 import classify_pb2, classify_pb2_grpc, common_pb2, model_pb2, model_pb2_grpc
-from tests.integration.conftest import PHOTOS, VERSION, Server, in_both_modes
+from tests.integration.conftest import (
+    PHOTOS,
+    USUAL,
+    VERSION,
+    Server,
+    in_both_modes,
+    run_server,
+)
 
 Request = classify_pb2.ClassifyRequest
 TIMEOUT_S = 30
@@ -267,8 +274,10 @@ def test_models_are_described(channel: grpc.Channel) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_model_says_what_it_can_do_here(server: Server, cat: bytes) -> None:
-    with Client(server.grpc) as client:
+@pytest.mark.parametrize("fronts", ["1", "2"])
+def test_a_model_says_what_it_can_do_here(fronts: str, cat: bytes) -> None:
+    """A server of its own: under others' traffic the times of batches run together."""
+    with run_server(*USUAL, "--fronts", fronts) as server, Client(server.grpc) as client:
         client.classify(cat)
         capacity = client.model().capacity
     assert capacity is not None

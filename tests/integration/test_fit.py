@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.integration.conftest import ROOT
-from tests.integration.full_disk import trainer_within
+from tests.programs import Program, run_program
 from tests.unit.trainer.photos import write_photos, write_recipe
 from trainer.history import read_history
 
@@ -39,25 +36,16 @@ def recipe(data: Path) -> Path:
     return write_recipe(data.parent / "recipe.toml")
 
 
-def start(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *launcher, "trainer", *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(*arguments: object, launcher: tuple[str, ...] = ()) -> Program:
+    return Program(*launcher, "trainer", *arguments)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def finish(process: Program) -> tuple[int, str, str]:
     out, err = process.communicate()
-    return process.returncode, out, err
+    return process.wait(), out, err
 
 
-def read_until(process: subprocess.Popen[str], pattern: str) -> None:
-    assert process.stderr is not None
+def read_until(process: Program, pattern: str) -> None:
     for line in process.stderr:
         if re.search(pattern, line):
             return
@@ -157,9 +145,10 @@ def test_a_disk_too_small_for_a_checkpoint_is_one_sentence_and_leaves_nothing(
 ) -> None:
     """50 kB hold these few photos, not the 60 kB of a checkpoint."""
     data = write_photos(tmp_path / "data", per_class=8)
-    result = trainer_within(
-        50_000, "fit", recipe, "--data", data, "--runs", tmp_path / "runs", "--set", "fit.epochs=1"
-    )
+    result = run_program(
+        "tests.integration.small_disk", 50_000, "fit", recipe, "--data", data,
+        "--runs", tmp_path / "runs", "--set", "fit.epochs=1",
+    )  # fmt: skip
     assert result.returncode == 1, result.stderr
     assert re.search(r"^error: .*/runs/tiny/\S+ cannot be written: File too large$",
                      result.stderr, re.M)  # fmt: skip

@@ -57,9 +57,14 @@ def test_sigterm_under_load_loses_no_accepted_request(cat: bytes, fronts: str) -
     assert records[-1]["message"] == "stopped"
 
 
-def test_an_open_stream_ends_at_shutdown_with_all_its_answers(cat: bytes) -> None:
+def test_an_open_stream_ends_at_shutdown_with_all_its_answers(
+    tiny_repository: str, cat: bytes
+) -> None:
     item = classify_pb2.ClassifyRequest(request_id="one", image=classify_pb2.Image(encoded=cat))
-    with run_server() as server, grpc.insecure_channel(server.grpc) as channel:
+    with (
+        run_server("--repository", tiny_repository) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+    ):
         release = threading.Event()
 
         def requests():
@@ -75,8 +80,11 @@ def test_an_open_stream_ends_at_shutdown_with_all_its_answers(cat: bytes) -> Non
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_health_watchers_see_the_server_come_and_go() -> None:
-    with run_server() as server, grpc.insecure_channel(server.grpc) as channel:
+def test_health_watchers_see_the_server_come_and_go(tiny_repository: str) -> None:
+    with (
+        run_server("--repository", tiny_repository) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+    ):
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "classify.v1.ClassifyService", "classify.v1.ModelService"):
             request = health_pb2.HealthCheckRequest(service=service)

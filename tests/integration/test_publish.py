@@ -1,15 +1,12 @@
 """Publishing that is killed at any step, or meets a full disk, leaves whole versions only."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from models.repository import ModelRepository
-from tests.integration.conftest import ROOT
-from tests.integration.full_disk import trainer_within
+from tests.programs import run_program
 from tests.unit.trainer.photos import write_photos, write_recipe
 from trainer.fit import fit
 from trainer.recipe import load_recipe
@@ -18,46 +15,6 @@ from trainer.score import score
 from trainer.verify import verify
 
 MODEL = "red-or-blue"
-
-# Scores the run once; then publishes in forks: one whole, which counts the steps on the disk,
-# and others killed before every fourth step and the last, each in a repository of its own.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from models.repository import ModelRepository
-from trainer.publish import publish
-from trainer.run import Run
-from trainer.score import score
-
-scored = score(Run(Path(sys.argv[1])))
-
-def publish_until(root, last_step):
-    root.mkdir()
-    steps = 0
-    def count(event, arguments):
-        nonlocal steps
-        on_disk = event in ("open", "os.mkdir", "os.rename") and str(root) in str(arguments[0])
-        if on_disk or event == "subprocess.Popen":
-            steps += 1
-            if steps == last_step:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(count)
-    publish(scored, ModelRepository(root), twin=False)
-    (root.parent / "steps").write_text(str(steps))
-    os._exit(0)
-
-def fork(root, last_step):
-    child = os.fork()
-    if child == 0:
-        publish_until(root, last_step)
-    return os.waitpid(child, 0)[1]
-
-repositories = Path(sys.argv[2])
-fork(repositories / "whole", 0)
-steps = int((repositories / "steps").read_text())
-for step in [*range(1, steps, 4), steps]:
-    assert fork(repositories / f"{step:02}", step) == signal.SIGKILL, step
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,13 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_killed_at_any_step_the_repository_holds_whole_versions(run: Run, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLED, run.folder, tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_program("tests.integration.killed_publish", run.folder, tmp_path)
     assert result.returncode == 0, result.stderr
     *killed, whole = sorted(path for path in tmp_path.iterdir() if path.is_dir())
     assert len(killed) >= 6
@@ -95,7 +46,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(run: Run, tmp_path: Path
     cache, root = tmp_path / "cache", tmp_path / "zoo"
     root.mkdir()
     score(run, cache=cache)  # its photos are not what the disk is too small for
-    result = trainer_within(8_000, "publish", run.folder, "--repository", root, "--cache", cache)
+    result = run_program(
+        "tests.integration.small_disk", 8_000, "publish", run.folder, "--repository", root,
+        "--cache", cache,
+    )  # fmt: skip
     assert result.returncode == 1, result.stderr
     assert "error: " in result.stderr
     assert "cannot be written: " in result.stderr

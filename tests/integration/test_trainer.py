@@ -12,19 +12,13 @@ import torch
 
 from models.golden import check_golden
 from models.repository import ModelRepository
-from tests.integration.conftest import ROOT
+from tests.programs import ROOT, run_program
 from tests.unit.trainer.photos import write_photos, write_recipe
-from trainer.export import logits_of
+from trainer.logits import logits_of
 
 
 def trainer(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_program("trainer", *arguments)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,8 +36,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path) -> Path:
+    """From an interpreter of its own, as people start it."""
     recipe = write_recipe(data / "recipe.toml")
-    result = trainer("fit", recipe, "--data", data, "--runs", data.parent / "runs")
+    command = [sys.executable, "-m", "trainer", "fit", recipe, "--data", data]
+    result = subprocess.run(
+        [*command, "--runs", data.parent / "runs"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return Path(result.stdout.splitlines()[-1])
 

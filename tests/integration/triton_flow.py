@@ -31,6 +31,11 @@ def main(address: str, photo: str) -> None:
         )
     pixels = np.asarray(square, np.uint8)[None]
 
+    def statistics() -> list:
+        return client.get_inference_statistics("cats-vs-dogs", as_json=True)["model_stats"]
+
+    before = statistics()
+
     def infer(array: np.ndarray, datatype: str, **options: int) -> triton.InferResult:
         tensor = triton.InferInput(taken.name, list(array.shape), datatype)
         tensor.set_data_from_numpy(array)
@@ -52,7 +57,7 @@ def main(address: str, photo: str) -> None:
         "class_ids": everything.as_numpy("class_ids").tolist(),
         "top_scores": everything.as_numpy("top_scores").tolist(),
         "version": everything.get_response().model_version,
-        "statistics": client.get_inference_statistics("cats-vs-dogs", as_json=True)["model_stats"],
+        "statistics": [before, statistics()],
         "protocol": protocol(),
         "index": [model.state for model in client.get_model_repository_index().models],
     }

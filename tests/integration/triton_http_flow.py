@@ -26,6 +26,11 @@ def main(address: str, photo: str) -> None:
         square = image.convert("RGB").resize((width, height))
     pixels = np.asarray(square, np.uint8)[None]
 
+    def statistics() -> list:
+        return client.get_inference_statistics("cats-vs-dogs")["model_stats"]
+
+    before = statistics()
+
     def infer(array: np.ndarray, datatype: str, **options: object) -> triton.InferResult:
         binary = options.pop("binary", True)
         tensor = triton.InferInput(taken["name"], list(array.shape), datatype)
@@ -61,7 +66,7 @@ def main(address: str, photo: str) -> None:
         "later": later.as_numpy("labels").tolist(),
         "version": everything.get_response()["model_version"],
         "id": infer(pixels, "UINT8").get_response()["id"],
-        "statistics": client.get_inference_statistics("cats-vs-dogs")["model_stats"],
+        "statistics": [before, statistics()],
         "index": [model["state"] for model in client.get_model_repository_index()],
         "errors": [
             refused(lambda: client.infer("nothing", [encoded])),

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.load.names import NameServer
+from tests.programs import Program
 
 NAME = "menagerie-headless.menagerie:50051"
 ROOT = Path(__file__).parents[2]
@@ -21,9 +21,9 @@ UNSHARE = ("unshare", "--net", "--mount")
 # In Kubernetes: a pod's address leaves the endpoints a moment after the pod is gone.
 STALE_S = 1.0
 # deploy/k8s has 30 s; the clients ask for names again when a connection ends.
-CONNECTION_AGE_S = 4
+CONNECTION_AGE_S = 2
 # Longer than a connection lives: whoever was connected has asked for names again by then.
-SHUTDOWN_DELAY_S = 6
+SHUTDOWN_DELAY_S = 4
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Cluster:
 
     repository: str
     names: NameServer
-    running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    running: dict[str, Program] = field(default_factory=dict)
     started: int = 0
 
     async def add(self, count: int) -> list[str]:
@@ -42,20 +42,23 @@ class Cluster:
     async def _start(self) -> str:
         self.started += 1
         host = f"127.0.1.{self.started}"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server", "--repository", self.repository, "--insecure",
-            "--host", host, "--metrics-host", host, "--log-request-share", "0",
-            "--max-connection-age-s", str(CONNECTION_AGE_S),
-            "--shutdown-delay-s", str(SHUTDOWN_DELAY_S),
-            "--engine", "torchscript",
-            cwd=ROOT, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stderr is not None
-        while b'"message": "ready"' not in await process.stderr.readline():
-            assert process.returncode is None, "a replica did not start"
-        self.running[host] = process
+        self.running[host] = await asyncio.to_thread(self._replica, host)
         self.names.addresses.append(host)
         return host
+
+    def _replica(self, host: str) -> Program:
+        """A replica that is ready."""
+        process = Program(
+            "server", "--repository", self.repository, "--insecure",
+            "--host", host, "--metrics-host", host, "--log-request-share", "0",
+            "--max-connection-age-s", CONNECTION_AGE_S,
+            "--shutdown-delay-s", SHUTDOWN_DELAY_S,
+            "--engine", "torchscript",
+        )  # fmt: skip
+        for line in process.stderr:
+            if '"message": "ready"' in line:
+                return process
+        raise AssertionError("a replica did not start")
 
     async def kill(self, host: str) -> None:
         """SIGKILL; its name goes a moment later."""
@@ -68,7 +71,7 @@ class Cluster:
         self.names.addresses.remove(host)
         process = self.running.pop(host)
         process.send_signal(signal.SIGTERM)
-        return await process.wait()
+        return await asyncio.to_thread(process.wait)
 
     def served(self) -> dict[str, float]:
         """Requests answered OK, by replica."""

@@ -90,7 +90,7 @@ class Deployment:
         # One port for all lives of an engine, which starts anew at port 0 with another.
         port = free_address().rpartition(":")[2]
         command = (*self.flags, "--fronts", str(self.fronts), "--metrics-port", port)
-        context = run_server(*command, prefix=self.prefix)
+        context = run_server(*command, forked=False, prefix=self.prefix)
         self._server = await asyncio.to_thread(self._stack.enter_context, context)
         self.proxy.target = self.server.grpc
         self._begun = len(self.lives)

@@ -100,7 +100,7 @@ async def drill(root: Path, count: int, kills: int, names: NameServer) -> dict[s
     finally:
         for process in cluster.running.values():
             process.kill()
-            await process.wait()
+            process.wait()
     return {
         "photos": count,
         "kills": kills,

@@ -78,7 +78,7 @@ async def drill(repository: str, names: NameServer) -> dict[str, object]:
     last = cluster.served()
     for process in cluster.running.values():
         process.kill()
-        await process.wait()
+        process.wait()
     return {
         "calls": load.calls,
         "failures": dict(load.failures),

@@ -50,7 +50,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         publish_touchy_artifact(Path(root))
-        with run_server("--repository", root, "--log-request-share", "0", *FLAGS) as server:
+        with run_server(
+            "--repository", root, "--log-request-share", "0", *FLAGS, forked=False
+        ) as server:
             traffic = Traffic(photos(arguments.seed), MIX, arguments.seed, arguments.rate)
             samples = _soak(traffic, server.grpc, server.process.pid, arguments.minutes * 60)
     result = _result(samples, traffic, arguments.rate)

@@ -123,7 +123,7 @@ def main() -> int:
     worst = 0.0
     for name in [arguments.only] if arguments.only else ATTACKERS:
         with run_server(
-            "--repository", str(arguments.repository), "--log-request-share", "0"
+            "--repository", str(arguments.repository), "--log-request-share", "0", forked=False
         ) as at:
             turns = (arguments.rounds, arguments.seconds, arguments.attackers)
             result = asyncio.run(measure(at.grpc, name, *turns))

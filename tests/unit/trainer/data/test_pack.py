@@ -1,31 +1,18 @@
 import os
 import pickle
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.programs import run_program
 from tests.unit.trainer.photos import write_photos
 from trainer.data import Photo, catalogue, read_evaluation, read_training
 from trainer.errors import DataError
 from trainer.recipe import DataSpec, load_recipe
 
 SPEC = load_recipe("cats-vs-dogs-small").input
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from trainer.data import Photo, read_training
-from trainer.errors import DataError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-try:
-    read_training([Photo(Path(path), 0) for path in sys.argv[3:]], 4, Path(sys.argv[1]))
-except DataError as error:
-    print(error)
-"""
 
 
 @pytest.fixture
@@ -88,13 +75,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     assert sizes[".pixels"] < sizes[".npz"]
     limit = sizes[f".{suffix}"] - 1
     cache = tmp_path / "cache"
-    paths = [str(photo.path) for photo in photos]
-    result = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(cache), str(limit), *paths],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    paths = [photo.path for photo in photos]
+    result = run_program("tests.unit.trainer.data.full_disk", cache, limit, *paths)
+    assert result.returncode == 0, result.stderr
     assert result.stdout == (
         f"decoded photos cannot be kept in {cache}: File too large; --cache names another folder\n"
     )
