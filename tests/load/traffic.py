@@ -178,8 +178,8 @@ class Traffic:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Not us: grpc.aio cancels a stream itself that breaks while it is sending.
-            self._end(requests, "CANCELLED", given_up=leaves)
+            # Not us: grpc.aio cancels a stream itself that breaks, or is too late, while it sends.
+            self._end(requests, "CANCELLED", given_up=hurried or leaves)
         finally:
             leave.end()
         if any(self.ledger.ends[request.request_id] == "LOST" for request in requests):
