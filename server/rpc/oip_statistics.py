@@ -27,6 +27,7 @@ class Statistics:
     """
 
     def __init__(self, metrics: "Metrics") -> None:
+        metrics.backlog.settle()
         self._requests = samples(metrics.requests, "_total")
         self._kept = samples(metrics.response_cache_requests, "_total")
         self._request = _Timed(metrics.request_seconds)
