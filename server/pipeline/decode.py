@@ -32,8 +32,8 @@ Result = TypeVar("Result")
 _JPEGS_IN_A_BATCH = 64
 RULE_BYTES = 8
 # Measuring takes 0.2 ms under load (each call of numpy lets go of the interpreter's lock), and says
-# no more of all of many images than of some: drift looks back on 1,000, which are 40 seconds then.
-_MEASURED_PER_S, _MEASURED_AT_ONCE = 25.0, 4000.0
+# no more of all of many images than of some: drift looks back on 1,000, which are 100 seconds then.
+_MEASURED_PER_S, _MEASURED_AT_ONCE = 10.0, 4000.0
 _LEARNING_RATE = 0.05  # of the newest photo in the mean time of decoding
 
 

@@ -78,9 +78,7 @@ class Tracing:
             headers: The call's metadata of W3C Trace Context: traceparent, tracestate.
         """
         parent = _PROPAGATOR.extract(headers) if PARENT_KEY in headers else None
-        caller = get_current_span(parent).get_span_context()
-        sampled = caller.trace_flags.sampled if caller.is_valid else self._draw() < self._share
-        if not sampled:
+        if not self._is_sampled(parent):
             return None
         span = self._tracer.start_span(
             f"{self._service}/{method}",
@@ -93,6 +91,13 @@ class Tracing:
             },
         )
         return RequestTrace(self._tracer, span)
+
+    def _is_sampled(self, parent: Context | None) -> bool:
+        if parent is not None:  # most requests have none, and should cost nothing more
+            caller = get_current_span(parent).get_span_context()
+            if caller.is_valid:
+                return caller.trace_flags.sampled
+        return self._draw() < self._share
 
     def close(self) -> None:
         """Send what is left; takes a few seconds at most."""
