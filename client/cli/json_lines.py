@@ -108,6 +108,8 @@ def model_object(model: ModelInfo) -> Json:
         "metrics": {name: _number(value) for name, value in sorted(model.metrics.items())},
         "digest": model.digest,
         "engine": model.engine,
+        "device": model.capacity.device if model.capacity else None,
+        "tuning": model.tuning or None,
     }
 
 

@@ -54,7 +54,7 @@ def sort(
     """Sort photos into a folder for each label. Without --go it only says what it would do."""
     screen = open_screen()
     if undo is not None:
-        _take_back(screen, undo)
+        _take_back(screen, undo, as_json=as_json)
         return
     if not paths or into is None:
         raise typer.BadParameter("give folders with photos and --into OUT")
@@ -144,7 +144,7 @@ def _conclude(screen: Screen, sorter: _Sorter, tally: Tally, *, as_json: bool) -
         screen.out.print(f"Done. To take it back: python -m client sort --undo {undo}")
 
 
-def _take_back(screen: Screen, undo: Path) -> None:
+def _take_back(screen: Screen, undo: Path, *, as_json: bool) -> None:
     left = taken = 0
     try:
         for step, problem in undo_all(undo):
@@ -156,7 +156,10 @@ def _take_back(screen: Screen, undo: Path) -> None:
     except (OSError, ValueError) as error:
         problem = str(getattr(error, "strerror", None) or error)
         raise typer.BadParameter(f"{undo}: {problem}") from None
-    screen.out.print(f"{counted(taken, 'step')} taken back, {left:,} left alone.")
+    if as_json:
+        write_line({"undo": encodable(str(undo)), "taken_back": taken, "left_alone": left})
+    else:
+        screen.out.print(f"{counted(taken, 'step')} taken back, {left:,} left alone.")
     if left:
         raise typer.Exit(ExitCode.SOME_FAILED)
     undo.unlink()

@@ -173,6 +173,8 @@ def test_undo_leaves_alone_what_was_changed(server, cli, folder, tmp_path):
     result = cli("sort", "--undo", undo)
     assert result.code == 1
     assert "4 steps taken back, 1 left alone." in result.out
+    told = json.loads(cli("sort", "--undo", undo, "--json").out)
+    assert told == {"undo": str(undo), "taken_back": 4, "left_alone": 1}  # as often as wanted
     assert (out / "dog" / "dog.jpg").read_bytes() == b"better"
     undo.write_text("nonsense\n")
     assert cli("sort", "--undo", undo).code == 2

@@ -42,13 +42,16 @@ def test_models(server, cli):
 
 
 def test_models_as_json(server, cli):
-    server.models = [pets(is_default=True, state=model_pb2.MODEL_STATE_READY), pets()]
+    serving = {"tuning": "measured", "capacity": model_pb2.Capacity(device="cuda")}
+    server.models = [pets(is_default=True, state=model_pb2.MODEL_STATE_READY, **serving), pets()]
     result = cli("models", "--json", "--server", server.address)
     first, second = map(json.loads, result.out.splitlines())
     assert (first["model"], first["version"], first["state"]) == ("pets", "3", "READY")
     assert (first["default"], second["default"]) == (True, False)
     assert first["labels"][0] == {"label": "cat", "display_name": "Cat"}
     assert first["metrics"] == {"accuracy": 0.951}
+    assert (first["device"], first["tuning"]) == ("cuda", "measured")
+    assert (second["device"], second["tuning"]) == (None, None)
 
 
 def test_no_models(server, cli):
