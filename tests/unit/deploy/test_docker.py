@@ -10,6 +10,7 @@ from shutil import copytree, ignore_patterns, which
 
 import pytest
 
+from client.cli.commands import COMMANDS
 from models.repository import ModelRepository
 from server.settings import load_settings
 
@@ -111,6 +112,8 @@ def test_the_images_environment_is_the_servers(monkeypatch: pytest.MonkeyPatch) 
     assert (settings.host, settings.metrics_host) == ("0.0.0.0", "0.0.0.0")  # noqa: S104
     assert TEXT.count(f"EXPOSE {settings.port} {settings.metrics_port}") == 1
     assert health_check()[-1] == f"127.0.0.1:{settings.probe_port}"
+    # The port that the documents give to administration is free.
+    assert f":{settings.probe_port}" not in " ".join(COMMANDS["models"].examples)
 
 
 def test_nothing_runs_as_root() -> None:
