@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _ACTIVATE = ". .venv/bin/activate"
 _READY_S = 120.0
 _LOOK_S = 0.2
+_END_S = 60.0
 
 
 def main() -> int:
@@ -114,7 +115,12 @@ class Walk:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise subprocess.CalledProcessError(process.returncode, command) from None
 
 
 def _page_is_there() -> bool:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +123,8 @@ async def _export(folder: Path, table: Path, until: int | None = None) -> Run:
                 async with asyncio.timeout(_LOOK_S):
                     await process.wait()
             except TimeoutError:
-                run.rss_mb.append(holdings(process.pid).rss_bytes / 1e6)
+                with suppress(KeyError, OSError):  # it is ending, and holds no memory any more
+                    run.rss_mb.append(holdings(process.pid).rss_bytes / 1e6)
                 lines, position = _lines(journal, lines, position)
                 if until is not None and lines > until:
                     process.kill()
