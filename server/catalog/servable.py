@@ -24,7 +24,7 @@ from server.errors import DeadlineExpiredError, QueueFullError
 from server.pipeline.batcher import Answer, Batcher, BatchRecord, Drop, Smaller
 from server.pipeline.brownout import worthwhile
 from server.pipeline.compiled import CompiledEngine
-from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage
+from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage, measuring
 from server.pipeline.engine import Activation, Scores, Work
 from server.pipeline.lane_engine import LaneEngine
 from server.pipeline.views import Quality, averaged, views_of, works_of
@@ -90,6 +90,7 @@ class Servable:
         self._idle.set()
         self._decoder = decoder
         self._reader = Reader(self.manifest)
+        self._measured = measuring()
         self._watch = Watch(self.manifest, metrics)
         self._metrics = VersionMetrics(metrics, self.manifest)
         self._metrics.computes_with(engine.name, tuned=engine.tuned)
@@ -200,7 +201,7 @@ class Servable:
                 priority, deadline, client, self._decoder.depth, self._decoder.expected_s
             )
             started = time.perf_counter()
-            measured = MeasuredImage(source)
+            measured = MeasuredImage(source, self._measured)
             image = await self._decode(measured, deadline)
             decode_s = time.perf_counter() - started + measured.spent_s
             work = Work(

@@ -20,7 +20,15 @@ from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
 from server.fronts.slots import Slots
 from server.pipeline.content import CONTENT_BYTES, content_of
-from server.pipeline.decode import RULE_BYTES, DecodePool, ImageSource, MeasuredImage, rule_of
+from server.pipeline.decode import (
+    RULE_BYTES,
+    DecodePool,
+    ImageSource,
+    MeasuredImage,
+    measuring,
+    rule_of,
+)
+from server.pipeline.thinning import Thinning
 from server.rpc import translate
 from server.rpc.answers import Served, told
 from server.rpc.calls import Caller
@@ -37,6 +45,7 @@ _NOTHING = ImageStatistics(nan, nan, nan, nan)
 DECODING = struct.Struct("<Id")
 
 _MOST_TRIES = 3  # of decoding for a model whose input changes
+_MOST_NAMED = 1000  # ways to name a model of which anything is kept
 # After the engine has had no time for a request, this long others are decoded only once it has
 # said that they can still be answered. To ask costs a message each way, so nobody asks in peace.
 _WARY_S = 1.0
@@ -74,7 +83,7 @@ class RemoteAnswers:
         self._slots = slots
         self._decoder = decoder
         self._keeps_images = keeps_images
-        self._specs: dict[bytes, InputSpec] = {}
+        self._models: dict[bytes, _Model] = {}
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,13 +135,13 @@ class RemoteAnswers:
         content = b""
         if self._asks_first and not isinstance(source, InvalidRequestError):
             content = await content_of(source)  # to ask for the answer is to ask for admission
-        spec = None if content else await self._spec(model)
+        wanted = None if content else await self._model(model)
         if not content and self._clock() < self._wary_until:
             frame = await self._link.ask(Kind.ADMIT, *head, *self._inquiry(request))
             if frame.kind is Kind.STATUS:
                 return self._refusal(frame)
         for _ in range(_MOST_TRIES):
-            package = await self._package(source, content, spec, caller.deadline)
+            package = await self._package(source, content, wanted, caller.deadline)
             frame = await self._link.ask(
                 Kind.CLASSIFY,
                 *head,
@@ -143,7 +152,7 @@ class RemoteAnswers:
             )
             if frame.kind is not Kind.STALE:
                 break
-            spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
+            wanted = self._learn(model, frame.blobs[0])
             met = frame.blobs[1]  # it has had its turn at the canary
         else:
             raise ModelChangedError("the model has changed again and again")
@@ -165,31 +174,39 @@ class RemoteAnswers:
             self._wary_until = self._clock() + _WARY_S
         return status
 
-    async def _spec(self, model: bytes) -> InputSpec | None:
-        """The input of the model that a request names; None: the engine will say what is wrong."""
-        spec = self._specs.get(model)
-        if spec is None:
+    async def _model(self, model: bytes) -> "_Model | None":
+        """What is known of the model that a request names; None: the engine says what is wrong."""
+        known = self._models.get(model)
+        if known is None:
             frame = await self._link.ask(Kind.SPEC, model)
             if frame.blobs:
-                spec = self._specs[model] = InputSpec.model_validate_json(frame.blobs[0])
-        return spec
+                known = self._learn(model, frame.blobs[0])
+        return known
+
+    def _learn(self, model: bytes, spec: bytes) -> "_Model":
+        before = self._models.get(model)
+        if before is None and len(self._models) >= _MOST_NAMED:
+            self._models.clear()  # callers have many ways to name one
+        measured = before.measured if before else measuring()
+        known = self._models[model] = _Model(InputSpec.model_validate_json(spec), measured)
+        return known
 
     async def _package(
         self,
         source: ImageSource | InvalidRequestError,
         content: bytes,
-        spec: InputSpec | None,
+        model: "_Model | None",
         deadline: float,
     ) -> "_Package":
-        """The image, decoded for ``spec``, or why there is none."""
+        """The image, decoded for ``model``, or why there is none."""
         started = time.perf_counter()
         if isinstance(source, InvalidRequestError):
             return _refused(source, content, 0, 0.0)
-        if spec is None:
+        if model is None:
             return _Package((_about(NOWHERE, (0, 0), source.size, 0.0, content),))
-        measured = MeasuredImage(source)
+        measured = MeasuredImage(source, model.measured)
         try:
-            pixels = await self._decoder.decode(measured, spec, deadline)
+            pixels = await self._decoder.decode(measured, model.spec, deadline)
         except InvalidRequestError as error:
             return _refused(error, content, source.size, time.perf_counter() - started)
         spent_s = time.perf_counter() - started
@@ -200,12 +217,25 @@ class RemoteAnswers:
             source.size,
             spent_s,
             content,
-            rule_of(spec),
+            rule_of(model.spec),
             measured.statistics or _NOTHING,
         )
         if slot is None:
             return _Package((about, pixels.numpy().tobytes()))
         return _Package((about,), partial(self._slots.give_back, slot))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is known of a model as requests name it.
+
+    Attributes:
+        spec: Its input.
+        measured: Which of its images are.
+    """
+
+    spec: InputSpec
+    measured: Thinning
 
 
 @dataclass(frozen=True)

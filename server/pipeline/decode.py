@@ -129,25 +129,34 @@ class PreparedPixels:
 ImageSource = EncodedImage | RawPixels | PreparedPixels
 
 
+def measuring() -> Thinning:
+    """Which images of one version are measured: a busy one beside it leaves it its share."""
+    return Thinning(_MEASURED_PER_S, _MEASURED_AT_ONCE)
+
+
 class MeasuredImage:
-    """An image source that keeps its input's statistics, if they are wanted.
+    """An image source that keeps its input's statistics, if it is among those that are measured.
+
+    Args:
+        source: The image.
+        measured: Says which are, of those that are decoded here.
 
     Attributes:
         field: The source's.
         size: The source's.
         spent_s: The source's.
         is_decoded: Whether there is nothing left to do for a thread.
-        is_wanted: Whether the statistics of what is decoded here are wanted.
         statistics: Once it is prepared.
     """
 
-    def __init__(self, source: ImageSource) -> None:
+    def __init__(self, source: ImageSource, measured: Thinning) -> None:
         self._source = source
         self.field = source.field
         self.size = source.size
         self.spent_s = source.spent_s
         self.is_decoded = isinstance(source, PreparedPixels)
-        self.is_wanted = True
+        self._measured = measured
+        self._is_measured = False
         self.statistics: ImageStatistics | None = None
 
     @property
@@ -155,9 +164,13 @@ class MeasuredImage:
         """The file, where there is one."""
         return self._source.data if isinstance(self._source, EncodedImage) else None
 
+    def admit(self) -> None:
+        """It is about to be decoded: only now does it count among those to be measured."""
+        self._is_measured = self._measured.takes_one()
+
     def measure(self, image: Tensor) -> None:
         """Keep the statistics of what it was decoded to, uint8 [3, h, w]."""
-        if self.is_wanted:
+        if self._is_measured:
             self.statistics = image_statistics(image)
 
     def prepare(self, spec: InputSpec, limits: ImageLimits) -> Tensor:
@@ -182,7 +195,6 @@ class DecodePool:
         limits: What an image may cost.
         jpegs: Decodes JPEG files in batches, once it has shown for an input that it agrees; None:
             the workers do.
-        measured: Of the images that are to be measured, those that are.
     """
 
     def __init__(
@@ -191,9 +203,7 @@ class DecodePool:
         queue_limit: int,
         limits: ImageLimits,
         jpegs: JpegBatches | None = None,
-        measured: Thinning | None = None,
     ) -> None:
-        self._measured = measured or Thinning(_MEASURED_PER_S, _MEASURED_AT_ONCE)
         self._jpegs = jpegs
         self._agreed: set[InputSpec] = set()
         self._jpeg_thread = ThreadPoolExecutor(1, "nvjpeg")  # started when it is first used
@@ -251,7 +261,7 @@ class DecodePool:
             raise QueueFullError(f"{self._pending} images wait for a decoder already")
         self._pending += 1
         if isinstance(source, MeasuredImage):
-            source.is_wanted = self._measured.takes_one()
+            source.admit()
         try:
             if isinstance(source, MeasuredImage) and self._goes_in_batches(source, spec):
                 return await self._in_a_batch(source, spec, deadline)

@@ -108,3 +108,13 @@ async def test_a_second_without_refusals_ends_it(tmp_path: Path) -> None:
         await one.refused(at=Kind.ADMIT)
         one.now += 1.1
         await one.answered()
+
+
+async def test_however_many_ways_a_model_is_named_what_is_known_stays_bounded(
+    tmp_path: Path,
+) -> None:
+    async with front(tmp_path) as one:
+        spec = tiny_input().model_dump_json().encode()
+        for number in range(2500):
+            one.answers._learn(str(number).encode(), spec)
+        assert len(one.answers._models) <= 1000

@@ -13,7 +13,7 @@ from models.errors import CorruptImageError
 from models.image_header import ImageLimits
 from models.manifest import InputSpec
 from server.errors import InvalidRequestError, QueueFullError
-from server.pipeline.decode import DecodePool, EncodedImage, MeasuredImage, RawPixels
+from server.pipeline.decode import DecodePool, EncodedImage, MeasuredImage, RawPixels, measuring
 from server.pipeline.thinning import Thinning
 from tests.unit.models import images
 
@@ -145,8 +145,8 @@ async def test_a_refused_image_does_not_hold_up_those_beside_it():
 
 async def test_of_many_images_some_are_measured():
     never = Thinning(per_s=1.0, burst=1.0, clock=lambda: 0.0)
-    decoder = DecodePool(1, 8, ImageLimits(), measured=never)
-    measured = [MeasuredImage(RawPixels(bytes(300), 10, 10, "image")) for _ in range(2)]
+    decoder = DecodePool(1, 8, ImageLimits())
+    measured = [MeasuredImage(RawPixels(bytes(300), 10, 10, "image"), never) for _ in range(2)]
     try:
         for source in measured:
             assert (await decoder.decode(source, SPEC)).shape == (3, 8, 8)
@@ -156,3 +156,19 @@ async def test_of_many_images_some_are_measured():
     assert first is not None
     assert first.brightness == 0.0
     assert second is None  # and its answer is no worse for it
+
+
+async def test_a_busy_version_leaves_another_its_share():
+    decoder = DecodePool(1, 8, ImageLimits())
+    spent = Thinning(per_s=1.0, burst=1.0, clock=lambda: 0.0)
+    assert spent.takes_one()
+    busy, quiet = (
+        MeasuredImage(RawPixels(bytes(300), 10, 10, "image"), measured)
+        for measured in (spent, measuring())
+    )
+    try:
+        await asyncio.gather(decoder.decode(busy, SPEC), decoder.decode(quiet, SPEC))
+    finally:
+        decoder.close()
+    assert busy.statistics is None
+    assert quiet.statistics is not None

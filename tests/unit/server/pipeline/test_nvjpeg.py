@@ -17,7 +17,7 @@ from models.image_header import ImageLimits
 from models.manifest import InputSpec
 from models.preprocess import preprocess
 from server.errors import InvalidRequestError
-from server.pipeline.decode import DecodePool, EncodedImage, MeasuredImage
+from server.pipeline.decode import DecodePool, EncodedImage, MeasuredImage, measuring
 from server.pipeline.nvjpeg import JpegBatches, JpegFile, on_gpu, scale
 from tests.integration.conftest import PHOTOS
 
@@ -104,7 +104,7 @@ async def test_a_pool_decodes_what_arrives_together_in_one_batch() -> None:
     device = Device()
     pool = DecodePool(2, 64, LIMITS, JpegBatches(LIMITS, device))
     try:
-        sources = [MeasuredImage(EncodedImage(data, "image")) for data in FILES[:4]]
+        sources = [MeasuredImage(EncodedImage(data, "image"), measuring()) for data in FILES[:4]]
         await asyncio.gather(*(pool.decode(source, SPEC) for source in sources))
         assert device.asked == []  # not before it has shown that it agrees
         images = torch.stack([preprocess(data, SPEC, LIMITS) for data in FILES[:3]])
@@ -117,8 +117,9 @@ async def test_a_pool_decodes_what_arrives_together_in_one_batch() -> None:
             assert source.statistics is not None
         assert pool.depth == 0
         assert pool.mean_s > 0
+        refused = MeasuredImage(EncodedImage(b"no image", "image"), measuring())
         with pytest.raises(InvalidRequestError, match="image"):
-            await pool.decode(MeasuredImage(EncodedImage(b"no image", "image")), SPEC)
+            await pool.decode(refused, SPEC)
     finally:
         pool.close()
 
