@@ -19,6 +19,7 @@ from server.rpc import classify
 from server.rpc.record import Recorder, RecordPolicy
 from server.settings import Settings
 from server.start import StartError
+from server.telemetry.backlog import SettledRegistry
 from server.telemetry.host import CgroupCollector, gpu_collector
 from server.telemetry.metrics import Metrics
 from server.telemetry.triton import TritonCollector
@@ -59,7 +60,9 @@ def start_metrics(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     """
     try:
         server, thread = start_metrics_server(
-            settings.metrics_port, settings.metrics_host, metrics.registry
+            settings.metrics_port,
+            settings.metrics_host,
+            SettledRegistry(metrics.registry, metrics.backlog),
         )
     except OSError as error:
         raise StartError(
