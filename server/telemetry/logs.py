@@ -60,6 +60,7 @@ class QueuedHandler(logging.Handler):
         self._capacity = capacity
         self._lines: deque[str] = deque()
         self._dropped = 0
+        self._counting = threading.Lock()  # two threads count what is dropped
         self._reported = 0
         self._torn = False  # the last line that was written lacks its end
         self._waiting = threading.Event()  # there are lines
@@ -75,9 +76,9 @@ class QueuedHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's line, or count it as dropped."""
-        # Called under the handler's lock, so that the count is exact.
+        # Called under the handler's lock, so that the room is not given twice.
         if len(self._lines) >= self._capacity:
-            self._dropped += 1
+            self._drop(1)
             return
         self._lines.append(f"{self.format(record)}\n")
         if record.levelno >= logging.WARNING:
@@ -114,9 +115,13 @@ class QueuedHandler(logging.Handler):
                 written += _write(self._descriptor, data[written:])
             self._reported = dropped
         except OSError:  # nobody will ever read, or the disk is full
-            self._dropped += lines[max(0, written - len(begin)) :].count(b"\n")
+            self._drop(lines[max(0, written - len(begin)) :].count(b"\n"))
         if written:
             self._torn = data[written - 1 : written] != b"\n"
+
+    def _drop(self, lines: int) -> None:
+        with self._counting:
+            self._dropped += lines
 
     def _next_lines(self) -> list[str]:
         """As many as a pipe takes in one piece: several processes may write to it."""
