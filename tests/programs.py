@@ -24,6 +24,13 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.preloaded"])
 
 
+@atexit.register
+def _end_programs() -> None:
+    """Those that a failed test has left: at its exit Python would wait for their own end."""
+    for program in multiprocessing.active_children():
+        program.kill()
+
+
 class Program:
     """``python -m MODULE ARGUMENTS`` in a session of its own, by default in the repository's root.
 
