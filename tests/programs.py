@@ -13,15 +13,18 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.preloaded"])
+# An exit code can be read once, and each start looks for those of all programs.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @atexit.register
@@ -55,7 +58,8 @@ class Program:
                 its_stderr,
             ),
         )
-        self._process.start()
+        with _ONE_AT_A_TIME:
+            self._process.start()
         for end in (its_stdout, its_stderr):
             end.close()
         self.stdout, self.stderr = _file(stdout), _file(stderr)
@@ -64,15 +68,16 @@ class Program:
 
     def poll(self) -> int | None:
         """Its exit code, negative the signal that ended it; None while it runs."""
-        return self._process.exitcode
+        with _ONE_AT_A_TIME:
+            return self._process.exitcode
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        return self.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        code = self._process.exitcode
+        wait([self._process.sentinel], timeout)
+        code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         return code
