@@ -36,7 +36,7 @@ def main() -> None:
         spec.height: lambda images: engine.scores(engine.features_and_logits(images)[1])
     }
     ways |= {side: ShrunkEngine(engine, side).scores for side in arguments.sides}
-    photos = labelled_photos(arguments.data, artifact.manifest.labels)
+    photos = labelled_photos(arguments.data, artifact.manifest)
     right, log_loss = _accuracy(photos, spec, ways)
     gains = _gains(ways, spec)
     print(

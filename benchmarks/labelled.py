@@ -1,21 +1,28 @@
 """Photos in folders named after a model's labels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from models.manifest import Label
+from models.manifest import Manifest
+from trainer.recipe import parse_recipe
 
 BATCH = 8
 
 
-def labelled_photos(root: Path, labels: Sequence[Label]) -> list[tuple[Path, int]]:
-    """Each photo with the number of its label, whose id or plural names its folder."""
-    found = [
-        (path, number)
-        for number, label in enumerate(labels)
-        for folder in (label.id, f"{label.id}s")
-        for path in sorted((root / folder).glob("*.jp*g"))
-    ]
+def labelled_photos(root: Path, manifest: Manifest) -> list[tuple[Path, int]]:
+    """Each photo with the number of its label: the folder's, by the model's recipe.
+
+    Raises:
+        SystemExit: There are no folders, or one is no label's.
+    """
+    specs = parse_recipe(manifest.recipe, manifest.name).labels
+    numbers = {label.id: number for number, label in enumerate(manifest.labels)}
+    found = []
+    for path in sorted(root.glob("*/*")):
+        name = path.parent.name
+        label = specs[name].id if name in specs else name
+        if label not in numbers:
+            raise SystemExit(f"{path.parent} is no label of {manifest.name}")
+        found.append((path, numbers[label]))
     if not found:
-        raise SystemExit(f"{root} has no folder of the model's labels")
+        raise SystemExit(f"{root} has no folders of photos")
     return found

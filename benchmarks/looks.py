@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.labelled import labelled_photos
 from benchmarks.processes import serving
 from client import Client
 from models.artifact import Artifact
@@ -24,7 +25,6 @@ from server.pipeline.engine import Scores, Work
 from server.pipeline.torchscript import TorchScriptEngine
 from server.pipeline.views import Quality, averaged, views_of, works_of
 from trainer.mcnemar import pair
-from trainer.recipe import parse_recipe
 
 ZOO = Path("models/zoo")
 TURN = 40  # photos
@@ -39,7 +39,10 @@ def main() -> None:
     options = parser.parse_args()
     repository = ModelRepository(ZOO)
     artifact = repository.read(options.model, repository.versions(options.model)[-1])
-    photos = _labelled(options.data, artifact)
+    photos = [
+        (path.read_bytes(), place)
+        for path, place in labelled_photos(options.data, artifact.manifest)
+    ]
     right = _right(artifact, photos)
     costs = _costs(options.model, [photo for photo, _ in photos], options.turns)
     once = torch.tensor(right[Quality.ONCE])
@@ -58,21 +61,6 @@ def main() -> None:
             "cost_quartiles": [round(end, 2) for end in statistics.quantiles(costs[quality], n=4)],
         }
         print(json.dumps(line))
-
-
-def _labelled(folder: Path, artifact: Artifact) -> list[tuple[bytes, int]]:
-    """Photos and the places of their labels."""
-    manifest = artifact.manifest
-    specs = parse_recipe(manifest.recipe, manifest.name).labels
-    places = {label.id: place for place, label in enumerate(manifest.labels)}
-    ids = {name: specs[name].id if name in specs else name for name in _folders(folder)}
-    return [
-        (path.read_bytes(), places[ids[path.parent.name]]) for path in sorted(folder.glob("*/*"))
-    ]
-
-
-def _folders(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir()]
 
 
 def _right(artifact: Artifact, photos: list[tuple[bytes, int]]) -> dict[Quality, list[bool]]:

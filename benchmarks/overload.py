@@ -15,7 +15,6 @@ callers. ``--share-cores`` lets both have all.
 
 import argparse
 import asyncio
-import os
 import platform
 import random
 import statistics
@@ -35,6 +34,7 @@ from benchmarks import artifact
 from benchmarks.networks import resnet18
 from benchmarks.overhead import UNARY
 from benchmarks.processes import ROOT, Contender, contender
+from benchmarks.serving import cores
 from proto.classify.v1 import classify_pb2
 from server.pipeline.cores import usable_cores
 
@@ -195,13 +195,13 @@ def _rounds(repository: Path, photos: list[bytes], arguments: argparse.Namespace
         for photo in photos
     ]
     rounds = []
-    *servers, last = sorted(os.sched_getaffinity(0))
-    if servers and not arguments.share_cores:
-        os.sched_setaffinity(0, servers)  # the server's: it takes over what it is started with
+    theirs, ours = cores.shares("unary" if arguments.share_cores else "overload")
     command = ("-m", "server", "--repository", str(repository), "--log-level", "warning")
-    with contender(*command, "--engine", "torchscript") as server:
-        if servers and not arguments.share_cores:
-            os.sched_setaffinity(0, {last})
+    with (
+        cores.on(theirs),  # the server takes over what it is started with
+        contender(*command, "--engine", "torchscript") as server,
+        cores.on(ours),
+    ):
         for seed in range(arguments.rounds):
             result = Round(arguments.overload_seconds or arguments.seconds)
             asyncio.run(closed_loop(server, messages, 32, arguments.seconds, result))

@@ -26,6 +26,7 @@ from models.manifest import InputSpec
 from models.preprocess import decode, resize
 from models.repository import ModelRepository
 from server.pipeline.torchscript import TorchScriptEngine
+from trainer.mcnemar import Paired, pair
 
 _QUALITY = 92  # about what telephones store
 
@@ -36,38 +37,29 @@ class Found:
 
     Attributes:
         scaled: Photos that were decoded at a fraction of their size.
-        right: Right answers of photos decoded whole, and at a fraction.
+        right: Whether each photo is answered rightly, decoded whole and at a fraction.
         log_loss: Likewise, summed.
-        gained: Photos that only the fraction answers rightly.
-        lost: Photos that only the whole answers rightly.
         moved: The largest difference of a score, for each photo.
     """
 
-    photos: int = 0
     scaled: int = 0
-    right: list[int] = field(default_factory=lambda: [0, 0])
+    right: tuple[list[bool], list[bool]] = field(default_factory=lambda: ([], []))
     log_loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    gained: int = 0
-    lost: int = 0
     moved: list[float] = field(default_factory=list)
 
     def add(self, scores: tuple[Tensor, Tensor], truth: Tensor) -> None:
         """Count a batch: float32 [n, classes] of whole and scaled photos, int64 [n]."""
-        right = [one.argmax(dim=1) == truth for one in scores]
         for way, one in enumerate(scores):
-            self.right[way] += int(right[way].sum())
+            self.right[way].extend((one.argmax(dim=1) == truth).tolist())
             of_truth = one[range(len(truth)), truth].clamp_min(1e-9)
             self.log_loss[way] -= float(of_truth.log().sum())
-        self.photos += len(truth)
-        self.gained += int((right[1] & ~right[0]).sum())
-        self.lost += int((right[0] & ~right[1]).sum())
         self.moved += (scores[0] - scores[1]).abs().amax(dim=1).tolist()
 
-    def difference(self) -> tuple[float, float]:
-        """Points of accuracy gained, and the half of a 95% interval (McNemar's variance)."""
-        gained = (self.gained - self.lost) / self.photos
-        variance = (self.gained + self.lost) / self.photos - gained**2
-        return 100 * gained, 100 * 1.96 * math.sqrt(variance / self.photos)
+    @property
+    def paired(self) -> Paired:
+        """Decoded at a fraction against whole."""
+        whole, scaled = map(torch.tensor, self.right)
+        return pair(scaled, whole)
 
 
 def main() -> None:
@@ -80,7 +72,7 @@ def main() -> None:
     spec = artifact.manifest.input
     side = arguments.side or spec.height
     spec = spec.model_copy(update={"height": side, "width": side})
-    photos = labelled_photos(arguments.data, artifact.manifest.labels)
+    photos = labelled_photos(arguments.data, artifact.manifest)
     found = Found()
     for start in range(0, len(photos), BATCH):
         part = photos[start : start + BATCH]
@@ -89,7 +81,7 @@ def main() -> None:
         whole, scaled = (torch.stack(images) for images in zip(*both, strict=True))
         found.add((_scores(engine, whole), _scores(engine, scaled)), truth)
     print(
-        f"{artifact.manifest.name} at {side}, {found.photos} photos of {arguments.data.name},",
+        f"{artifact.manifest.name} at {side}, {len(photos)} photos of {arguments.data.name},",
         end="",
     )
     print(f" {arguments.enlarge} times as large, {found.scaled} of them decoded at a fraction\n")
@@ -99,13 +91,14 @@ def main() -> None:
 def _table(found: Found) -> Iterator[str]:
     yield "| decoded | accuracy | log loss |"
     yield "|---|---|---|"
+    photos = len(found.moved)
     for way, name in enumerate(("whole", "at a fraction")):
-        share = found.right[way] / found.photos
-        yield f"| {name} | {share:.2%} | {found.log_loss[way] / found.photos:.4f} |"
-    gained, half = found.difference()
+        share = sum(found.right[way]) / photos
+        yield f"| {name} | {share:.2%} | {found.log_loss[way] / photos:.4f} |"
+    points, low, high = (100 * one for one in (found.paired.difference, *found.paired.interval))
     moved = torch.tensor(found.moved)
     yield (
-        f"\n{gained:+.2f} points ({gained - half:+.2f} to {gained + half:+.2f}); scores move by"
+        f"\n{points:+.2f} points ({low:+.2f} to {high:+.2f}); scores move by"
         f" {moved.median():.4f} (median), {moved.quantile(0.99):.3f} (99 of 100),"
         f" {moved.max():.3f} (most)"
     )

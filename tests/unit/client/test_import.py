@@ -1,20 +1,7 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 import client
-
-ROOT = Path(client.__file__).parents[1]
-
-
-def loaded_by(statement):
-    program = f"{statement}\nimport sys\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return set(run.stdout.split())
+from tests.imports import loaded_by
 
 
 @pytest.mark.parametrize(
