@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
-from server.pipeline.admission import predicted_end
+from server.pipeline.admission import planned_batch, predicted_end
 from server.pipeline.cost import CostModel
 from server.pipeline.queue import BatchQueue, Ticket
 
@@ -139,7 +139,10 @@ class Simulation:
         if step is None:
             self.outcome.refused += 1
             return
-        ticket: Ticket[None] = Ticket(None, self._now, deadline=deadline, step=step)
+        planned = self._planned(deadline, step)
+        ticket: Ticket[None] = Ticket(
+            None, self._now, deadline=deadline, step=step, planned=planned
+        )
         self._queue.add(ticket)
         self._at(deadline, lambda: self._expire(ticket))
         self._dispatch()
@@ -151,18 +154,21 @@ class Simulation:
         if not self._cost.known:
             return 0
         lanes = [*self._predicted, *[-math.inf] * (self._engine.lanes - len(self._predicted))]
-        largest = self._engine.largest
         ahead = self._queue.ahead_of(0, "", deadline)
         overtaken = self._queue.overtaken_by(0, "", deadline)
         for step, cost in enumerate(self._costs):
-            if predicted_end(self._now, ahead, largest, lanes, cost) <= deadline:
+            planned = self._planned(deadline, step)
+            if predicted_end(self._now, ahead, planned, lanes, cost) <= deadline:
                 kept = all(
-                    predicted_end(self._now, before, largest, lanes, self._costs[ticket.step])
-                    <= ticket.deadline
-                    for before, ticket in overtaken
+                    predicted_end(self._now, before, one.planned, lanes, self._costs[one.step])
+                    <= one.deadline
+                    for before, one in overtaken
                 )
                 return step if kept else None
         return None
+
+    def _planned(self, deadline: float, step: int) -> int:
+        return planned_batch(deadline - self._now, self._engine.largest, self._costs[step])
 
     def _expire(self, ticket: Ticket[None]) -> None:
         if self._queue.remove(ticket):
@@ -170,7 +176,8 @@ class Simulation:
 
     def _dispatch(self) -> None:
         if self._cost.known:
-            self.outcome.expired += len(self._queue.hopeless(self._now))
+            idle = not self._predicted
+            self.outcome.expired += len(self._queue.hopeless(self._now, idle=idle))
         while len(self._predicted) < self._engine.lanes:
             batch = self._queue.take(self._now)
             if batch is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from math import inf
 
-from server.pipeline.cost import CostModel
+from server.pipeline.cost import MARGIN, CostModel
 
 
 @dataclass(frozen=True)
@@ -25,44 +25,59 @@ class QueuePolicy:
     timeout_s: float = inf
 
 
+def planned_batch(allowed_s: float, most: int, cost: CostModel) -> int:
+    """How many items are counted on in a batch by one that may take ``allowed_s`` to be answered.
+
+    It may come just after a batch of as many has started, and then runs in the next one. Batches
+    that take longer than half of what is allowed would be full of items that come too late, or,
+    where those are refused, wait for hardly anybody: see docs/batching.md.
+
+    Args:
+        allowed_s: From its arrival to its deadline, in seconds; inf: any time.
+        most: Most items in a batch.
+        cost: What batches take.
+    """
+    return most if allowed_s == inf else cost.largest_within(allowed_s / 2, most)
+
+
 def predicted_end(
-    now: float, ahead: int, max_batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
+    now: float, ahead: int, batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
 ) -> float:
-    """When a new item will have been answered if nobody more urgent comes after it.
+    """When a new item will have been answered at the latest, if nobody more urgent comes after it.
 
     Where it has to wait, others will have joined its batch by the time that it runs, so a full
-    one is assumed, with the cost's margin: an item that is let in and then misses its deadline
-    is work for nothing, and under overload that soon is all the work there is.
+    one is assumed, and all of it with the cost's margin: an item that is let in and then misses
+    its deadline is work for nothing, and under overload that soon is all the work there is.
 
     Args:
         now: Clock seconds.
         ahead: How many items are served before it.
-        max_batch_size: Most items in a batch.
+        batch_size: Items in a full batch.
         lanes_free_at: For each lane, when it is free, in clock seconds; in the past: now.
         cost: What batches take.
     """
     if ahead == 0 and min(lanes_free_at) <= now:
         return now + cost.predict(1)
-    return predicted_ends(now, ahead // max_batch_size, max_batch_size, lanes_free_at, cost)[-1]
+    return predicted_ends(now, ahead // batch_size, batch_size, lanes_free_at, cost)[-1]
 
 
 def predicted_ends(
-    now: float, batches: int, max_batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
+    now: float, batches: int, batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
 ) -> list[float]:
-    """When those will have been answered whose batch is the first, the next, up to the last.
+    """At the latest, when those will have been answered whose batch is the first, up to the last.
 
     Args:
         now: Clock seconds.
         batches: Full ones that are served before the last, at least 0.
-        max_batch_size: Most items in a batch.
+        batch_size: Items in a full batch.
         lanes_free_at: As for :func:`predicted_end`.
         cost: What batches take.
     """
-    full, bound = cost.predict(max_batch_size), cost.bound(max_batch_size)
+    full = cost.predict(batch_size)
     starts = [max(now, free_at) for free_at in lanes_free_at]
     heapify(starts)
-    ends = [starts[0] + bound]
+    ends = [starts[0] + full]
     for _ in range(batches):
         heapreplace(starts, starts[0] + full)
-        ends.append(starts[0] + bound)
-    return ends
+        ends.append(starts[0] + full)
+    return [now + MARGIN * (end - now) for end in ends]

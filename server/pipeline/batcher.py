@@ -15,7 +15,7 @@ from math import inf
 from typing import Generic, TypeVar
 
 from server.errors import DeadlineExpiredError, DrainingError, EngineError, QueueFullError
-from server.pipeline.admission import QueuePolicy, predicted_end, predicted_ends
+from server.pipeline.admission import QueuePolicy, planned_batch, predicted_end, predicted_ends
 from server.pipeline.cost import CostModel
 from server.pipeline.lanes import Lane, Lanes
 from server.pipeline.queue import Batch, BatchQueue, CloseReason, Ticket
@@ -189,7 +189,10 @@ class Batcher(Generic[Item, Result]):
             Exception: Whatever ``run_batch`` gave for this item.
         """
         deadline, step = self._admit(priority, deadline, client)
-        ticket = self._enqueue(Ticket(item, self._loop.time(), priority, deadline, client, step))
+        now = self._loop.time()
+        planned = planned_batch(deadline - now, self._max_batch_size, self._ways[step].cost)
+        ticket = Ticket(item, now, priority, deadline, client, step, planned)
+        self._enqueue(ticket)
         future = self._futures[ticket]
         expiry = self._loop.call_at(deadline, self._expire, ticket) if deadline < inf else None
         try:
@@ -245,16 +248,16 @@ class Batcher(Generic[Item, Result]):
         if deadline == inf or not self._cost.known:
             return deadline, 0
         ahead = self._queue.ahead_of(priority, client, deadline) + before
-        end = inf
+        starts = now + before_s
         for step, way in enumerate(self._ways):
-            end = min(end, self._predicted_end(now + before_s, ahead, way.cost))
-            if end <= deadline:
+            if self._predicted_end(starts, ahead, way.cost, deadline) <= deadline:
                 overtaken = self._queue.overtaken_by(priority, client, deadline)
                 if self._in_time(now, overtaken, before):
                     return deadline, step
                 break
         if self._is_busy(ahead):
             self._on_drop(Drop.TOO_LATE)
+            end = self._predicted_end(starts, ahead, self._ways[-1].cost, inf)
             raise QueueFullError(
                 f"{ahead} requests are served first, and the deadline is too near for that",
                 max(_SOON_S, end - deadline),
@@ -282,7 +285,7 @@ class Batcher(Generic[Item, Result]):
         waiting = len(self._queue)
         if waiting >= self._queue_limit or self._queue.waiting_at(priority) >= policy.limit:
             self._on_drop(Drop.QUEUE_FULL)
-            end = self._predicted_end(now, waiting, self._ways[-1].cost)
+            end = self._predicted_end(now, waiting, self._ways[-1].cost, inf)
             raise QueueFullError(f"{waiting} requests wait already", max(_SOON_S, end - now))
 
     def _is_busy(self, ahead: int = 0) -> bool:
@@ -293,30 +296,29 @@ class Batcher(Generic[Item, Result]):
         """
         return bool(ahead or self._running or len(self._queue))
 
-    def _enqueue(self, ticket: Ticket[Item]) -> Ticket[Item]:
+    def _enqueue(self, ticket: Ticket[Item]) -> None:
         self._futures[ticket] = self._loop.create_future()
         self._queue.add(ticket)
         self._idle.clear()
         self._dispatch_soon(ticket.enqueued_at)
-        return ticket
 
     def _in_time(self, now: float, overtaken: list[tuple[int, Ticket[Item]]], before: int) -> bool:
         """Whether those keep their deadlines that were let in and would be overtaken."""
-        most = self._max_batch_size
-        ends: dict[int, list[float]] = {}  # by step
+        ends: dict[tuple[int, int], list[float]] = {}  # by step and size of batches
         for ahead, ticket in overtaken:
             step = min(ticket.step, len(self._ways) - 1)
-            if step not in ends:
-                last = (overtaken[-1][0] + before) // most
+            size = int(min(ticket.planned, self._max_batch_size))
+            if (step, size) not in ends:
+                last = (overtaken[-1][0] + before) // size
                 cost = self._ways[step].cost
-                ends[step] = predicted_ends(now, last, most, self._lanes.free_at(), cost)
-            if ends[step][(ahead + before) // most] > ticket.deadline:
+                ends[step, size] = predicted_ends(now, last, size, self._lanes.free_at(), cost)
+            if ends[step, size][(ahead + before) // size] > ticket.deadline:
                 return False
         return True
 
-    def _predicted_end(self, now: float, ahead: int, cost: CostModel) -> float:
-        free_at = self._lanes.free_at()
-        return predicted_end(now, ahead, self._max_batch_size, free_at, cost)
+    def _predicted_end(self, now: float, ahead: int, cost: CostModel, deadline: float) -> float:
+        size = planned_batch(deadline - now, self._max_batch_size, cost)
+        return predicted_end(now, ahead, size, self._lanes.free_at(), cost)
 
     def _dispatch_soon(self, when: float) -> None:
         """Dispatch after this turn of the loop, so that what arrives together goes together."""
@@ -337,7 +339,7 @@ class Batcher(Generic[Item, Result]):
             self._dispatch_handle.cancel()
             self._dispatch_handle = None
         now = self._loop.time()
-        for ticket in self._queue.hopeless(now) if self._running else ():
+        for ticket in self._queue.hopeless(now, idle=not self._running):
             self._on_drop(Drop.HOPELESS)
             self._settle(ticket, DeadlineExpiredError("the deadline is nearer than any answer"))
         while len(self._queue) and self._seat.finds_free():

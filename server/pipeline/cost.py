@@ -3,12 +3,12 @@
 Imports nothing but the standard library.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 _LEARNING_RATE = 0.1  # of the newest batch in the running factor
 _LARGEST_STEP = 2.0  # by which one batch may differ from what is known, up or down
-_MARGIN = 1.25  # what a batch may take beyond its prediction
+MARGIN = 1.25  # what batches may take beyond their prediction: times as long
 
 
 class CostModel:
@@ -49,12 +49,11 @@ class CostModel:
 
     def bound(self, size: int) -> float:
         """Seconds that a batch of ``size`` will hardly exceed; 0 when nothing is known."""
-        return _MARGIN * self.predict(size)
+        return MARGIN * self.predict(size)
 
     def largest_within(self, seconds: float, most: int) -> int:
         """The largest batch that is bound to end within ``seconds``: from 1 to ``most``."""
-        fitting = (size for size in range(most, 1, -1) if self.bound(size) <= seconds)
-        return next(fitting, 1)
+        return max(1, bisect_right(range(1, most + 1), seconds, key=self.bound))
 
     def observe(self, size: int, seconds: float) -> None:
         """Learn from a batch that ran."""

@@ -43,6 +43,7 @@ class Ticket(Generic[Item]):
         client: Whose it is. Within a level clients take turns; of each one's own the earliest
             deadline goes first, and among equals whichever came first.
         step: How far inputs must shrink for it to be answered in time; 0: not at all.
+        planned: How many items are counted on in its batch; inf: as many as it holds.
     """
 
     item: Item
@@ -51,6 +52,7 @@ class Ticket(Generic[Item]):
     deadline: float = inf
     client: str = ""
     step: int = 0
+    planned: float = inf
 
 
 @dataclass(frozen=True)
@@ -178,19 +180,26 @@ class BatchQueue(Generic[Item]):
     def _more_urgent(self, priority: int) -> int:
         return sum(len(level) for urgency, level in self._levels.items() if urgency < priority)
 
-    def hopeless(self, now: float) -> list[Ticket[Item]]:
+    def hopeless(self, now: float, *, idle: bool = False) -> list[Ticket[Item]]:
         """Take out the tickets that would miss their deadline even if they ran at once.
 
-        Alone, that is; while more wait than one batch holds, in a full batch.
+        Alone, that is; while more wait than its batch was planned for, in one of that size.
+
+        Args:
+            now: Clock seconds.
+            idle: Nothing runs. Then enough for a batch stay, whatever is predicted: batches that
+                never run could not correct it.
         """
         least = self._costs[-1]
         if not least.known:
             return []
-        size = 1 if len(self._waiting) <= self._max_batch_size else self._max_batch_size
-        soonest = now + least.predict(size)  # without a margin: nobody is given up too early
         lost = []
-        while self._earliest_deadline() < soonest:
-            _, _, ticket = heappop(self._deadlines)
+        while (ticket := self._most_pressed()) is not None:
+            crowded = len(self._waiting) > self._planned(ticket)
+            size = self._planned(ticket) if crowded else 1
+            # Without a margin: nobody is given up too early.
+            if ticket.deadline >= now + least.predict(size) or (idle and not crowded):
+                break
             self.remove(ticket)
             lost.append(ticket)
         return lost
@@ -267,18 +276,48 @@ class BatchQueue(Generic[Item]):
     def _size_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
         """How many of ``tickets`` run together.
 
-        All of them; or the first few, when those would else miss a deadline, and the others
-        still keep theirs in a batch right after. Never under load: whenever more wait than
-        one batch holds, smaller batches would only make more of them late.
+        All of them, if that makes nobody late. Else, while more wait than were planned for one
+        batch, as many as that or as are sure to be in time: smaller batches would only make those
+        behind them late. Else the largest number with which most are in time, one batch after the
+        other.
         """
         size = len(tickets)
-        if len(self._waiting) > size or self._in_time(tickets, now):
+        if not self._cost.known or self._surely_in_time(tickets, now) == size:
             return size
-        for fewer in range(size - 1, 0, -1):
-            later = now + self._cost.predict(fewer)
-            if self._in_time(tickets[:fewer], now) and self._in_time(tickets[fewer:], later):
-                return fewer
-        return size
+        planned = min(size, *(self._planned(ticket) for ticket in tickets))
+        if len(self._waiting) > planned:
+            return max(planned, self._surely_in_time(tickets, now))
+        return max(range(size, 0, -1), key=lambda fewer: self._kept(tickets, fewer, now))
+
+    def _surely_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
+        """How many of the first ``tickets``, at most, are in time in one batch, with a margin."""
+        urgent = inf
+        for size, ticket in enumerate(tickets, 1):
+            urgent = min(urgent, ticket.deadline)
+            if now > self._last_moment(urgent, size):
+                return size - 1
+        return len(tickets)
+
+    def _kept(self, tickets: list[Ticket[Item]], size: int, now: float) -> tuple[int, int]:
+        """How many of ``tickets`` are in time in batches of ``size``, one after the other.
+
+        Returns:
+            As predicted, and with a margin.
+        """
+        kept, surely, start = 0, 0, now
+        for first in range(0, len(tickets), size):
+            batch = tickets[first : first + size]
+            end, bound = (
+                start + self._cost.predict(len(batch)),
+                start + self._cost.bound(len(batch)),
+            )
+            kept += sum(end <= ticket.deadline for ticket in batch)
+            surely += sum(bound <= ticket.deadline for ticket in batch)
+            start = end
+        return kept, surely
+
+    def _planned(self, ticket: Ticket[Item]) -> int:
+        return int(min(ticket.planned, self._max_batch_size))
 
     def _step_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
         """How far these must shrink: further than those that wait need where that saves one.
@@ -306,6 +345,11 @@ class BatchQueue(Generic[Item]):
             heapify(self._deadlines)
 
     def _earliest_deadline(self) -> float:
+        pressed = self._most_pressed()
+        return inf if pressed is None else pressed.deadline
+
+    def _most_pressed(self) -> Ticket[Item] | None:
+        """The one that waits with the earliest deadline, if any has one."""
         while self._deadlines and self._deadlines[0][2] not in self._waiting:
             heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else inf
+        return self._deadlines[0][2] if self._deadlines else None

@@ -18,7 +18,7 @@ def test_it_is_what_a_simulation_of_the_lanes_gives(
         for _ in range(ahead // max_batch_size):
             lane = lanes.index(min(lanes))
             lanes[lane] += COST.predict(max_batch_size)
-        expected = min(lanes) + COST.bound(max_batch_size)
+        expected = 3.0 + 1.25 * (min(lanes) + COST.predict(max_batch_size) - 3.0)
     end = predicted_end(3.0, ahead, max_batch_size, free_at, COST)
     assert end == pytest.approx(expected)
 

@@ -167,7 +167,7 @@ async def test_steps_may_be_taken_away_while_somebody_counts_on_them() -> None:
     )
     running = asyncio.ensure_future(batcher.submit(0))
     await asyncio.sleep(TICK)
-    hasty = asyncio.ensure_future(batcher.submit(1, deadline=simulated_loop().time() + 20 * TICK))
+    hasty = asyncio.ensure_future(batcher.submit(1, deadline=simulated_loop().time() + 22 * TICK))
     await asyncio.sleep(TICK)
     batcher.shrink_by([])
     await asyncio.gather(running, hasty)  # an idle engine tries even what may be late

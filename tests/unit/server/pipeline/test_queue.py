@@ -209,11 +209,21 @@ def test_the_urgent_go_first_and_alone_where_that_saves_them_and_the_others() ->
     assert batch is not None
     assert batch.reason is CloseReason.DEADLINE
     assert items_of(queue.take(1.0)) == [1, 2]
-    # Not at the price of another's deadline ...
-    assert items_of(queue_of(1.4, 2.4, inf, delay=0.0).take(0.0)) == [0, 1, 2]
+    # Several small batches, if that saves more ...
+    assert items_of(queue_of(1.4, 2.4, inf, delay=0.0).take(0.0)) == [0]
+    # ... but not at the price of more others' deadlines ...
+    assert items_of(queue_of(1.4, 2.6, 2.6, 2.6, delay=0.0).take(0.0)) == [0, 1, 2, 3]
     # ... nor for who is lost anyway, nor while more wait than one batch holds.
     assert items_of(queue_of(0.9, inf, delay=0.0).take(0.0)) == [0, 1]
     assert items_of(queue_of(1.4, inf, inf, size=2, delay=0.0).take(0.0)) == [0, 1]
+
+
+def test_no_batch_is_smaller_than_was_planned_while_others_wait_behind_it() -> None:
+    queue: BatchQueue[int] = BatchQueue(8, 0.0, COST)
+    for item in range(12):
+        queue.add(Ticket(item, 0.0, deadline=2.0 if item else 1.0, planned=3))
+    assert items_of(queue.take(0.0)) == [0, 1, 2]  # alone the first would be in time, too
+    assert items_of(queue.take(0.0)) == [3, 4, 5]
 
 
 def test_who_cannot_make_it_even_alone_is_hopeless() -> None:
