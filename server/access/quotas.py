@@ -3,8 +3,7 @@
 The rate is a token bucket that holds one second's worth. Knows no clock of its own.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -55,9 +54,8 @@ class Quota:
         self._fill()
         return self._active == 0 and self._left >= self._most
 
-    @contextmanager
-    def image(self) -> Iterator[None]:
-        """Hold one image's place.
+    def image(self) -> "_Place":
+        """Hold one image's place inside a with block.
 
         Raises:
             QuotaError: There is none, or too many came in the last second.
@@ -69,11 +67,15 @@ class Quota:
                 _WAIT_FOR_ROOM_S,
             )
         self.count()
+        return _Place(self)
+
+    def take_place(self) -> None:
+        """One more image is under way."""
         self._active += 1
-        try:
-            yield
-        finally:
-            self._active -= 1
+
+    def give_place_back(self) -> None:
+        """One image less is under way."""
+        self._active -= 1
 
     def count(self) -> None:
         """Count one image or call against the rate.
@@ -102,6 +104,21 @@ class Quota:
             gained = (now - self._filled_at) * self._limits.rate_per_s
             self._left = min(self._most, self._left + gained)
         self._filled_at = now
+
+
+class _Place:
+    """One image's, inside a with block; contextlib's way to write it takes four times as long."""
+
+    __slots__ = ("_quota",)
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+
+    def __enter__(self) -> None:
+        self._quota.take_place()
+
+    def __exit__(self, *_error: object) -> None:
+        self._quota.give_place_back()
 
 
 class Quotas:

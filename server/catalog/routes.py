@@ -48,7 +48,8 @@ class Route:
         labelled = labels.get(self.default_label)
         if labelled in ready:
             return labelled
-        settled = [version for version in ready if version not in self.candidates]
+        candidates = self.candidates
+        settled = [version for version in ready if version not in candidates]
         return max(settled or ready, default=None)
 
     def without(self, version: int) -> "Route":

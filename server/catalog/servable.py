@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -56,6 +55,28 @@ class Capacity:
     decoders: int
 
 
+class _Busy:
+    """Around whatever must end before a version has drained: any number of with blocks."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._idle.clear()
+
+    def __exit__(self, *_error: object) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self._idle.set()
+
+    async def ended(self) -> None:
+        """Return once nothing is inside."""
+        await self._idle.wait()
+
+
 class Servable:
     """A loaded, warmed and proven model version.
 
@@ -85,9 +106,7 @@ class Servable:
         self._options = options
         self.drained = False
         self.tally = BatchTally()
-        self._active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._busy = _Busy()
         self._decoder = decoder
         self._reader = Reader(self.manifest)
         self._measured = measuring()
@@ -196,7 +215,7 @@ class Servable:
         """
         wish = self._reader.explain_of(explain) if explain else None
         sets = self._reader.sets_of(coverage) if coverage is not None else None
-        with self._busy():
+        with self._busy:
             deadline = self.admit(
                 priority, deadline, client, self._decoder.depth, self._decoder.expected_s
             )
@@ -254,27 +273,15 @@ class Servable:
         """
         work = Work(image, len(self.manifest.labels))
         is_cpu = self._options.device.type == "cpu"
-        with self._busy():
+        with self._busy:
             outcome = await self.engine.run_aside(work, threads if is_cpu else None)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Not drained before the block has ended."""
-        self._active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._active -= 1
-            if self._active == 0:
-                self._idle.set()
-
     async def drain(self) -> None:
         """Answer the accepted images and end the threads; the catalog sends no new ones."""
-        await self._idle.wait()
+        await self._busy.ended()
         await self._batcher.drain()
         self.drained = True
         self._metrics.ended(self.engine.name, tuned=self.engine.tuned)

@@ -3,7 +3,6 @@
 import asyncio
 import struct
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from server.pipeline.decode import (
     rule_of,
 )
 from server.pipeline.thinning import Thinning
+from server.request_ids import new_request_id
 from server.rpc import translate
 from server.rpc.answers import Served, told
 from server.rpc.calls import Caller
@@ -99,7 +99,7 @@ class RemoteAnswers:
         try:
             outcome = await self._answer(method, request, caller)
         except (Exception, asyncio.CancelledError) as error:
-            outcome = status_of(told(error), request.request_id or uuid.uuid4().hex)
+            outcome = status_of(told(error), request.request_id or new_request_id())
         finally:
             self._active -= 1
             if self._active == 0:
@@ -111,7 +111,7 @@ class RemoteAnswers:
 
     def refuse(self, method: str, request_id: str, error: Exception) -> Served:
         """The status of a request that could not be read; the engine counts it."""
-        named = request_id or uuid.uuid4().hex
+        named = request_id or new_request_id()
         status = status_of(error, named)
         self._link.tell(Kind.REFUSED, method.encode(), named.encode(), status.SerializeToString())
         return Served(request_id, status)

@@ -4,7 +4,6 @@ from __future__ import annotations  # grpc's handler types are generic in their 
 
 import asyncio
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +27,7 @@ from server.errors import (
     NotReadyError,
 )
 from server.pipeline.decode import ImageSource, PreparedPixels
+from server.request_ids import new_request_id
 from server.rpc import translate
 from server.rpc.calls import Caller, accept_request_id
 from server.rpc.feedback import AnswerMemory
@@ -114,7 +114,7 @@ class CatalogAnswers:
 
     def refuse(self, method: str, request_id: str, error: Exception) -> Served:
         """The status of a request that could not be read."""
-        named = request_id or uuid.uuid4().hex
+        named = request_id or new_request_id()
         status = status_of(error, named)
         self.count_refused(method, named, status)
         return Served(request_id, status)
@@ -166,7 +166,7 @@ class CatalogAnswers:
             self._memory.note(request, outcome)
             code = code_pb2.OK
         except (Exception, asyncio.CancelledError) as error:
-            request_id = request_id or uuid.uuid4().hex
+            request_id = request_id or new_request_id()
             outcome = status_of(told(error), request_id)
             code = code_pb2.Code.ValueType(outcome.code)
         finally:
@@ -215,7 +215,7 @@ class CatalogAnswers:
             priority = translate.priority(request)
             servable.admit(priority, caller.deadline, caller.name, before, before_s)
         except Exception as error:
-            request_id = request_id or uuid.uuid4().hex
+            request_id = request_id or new_request_id()
             status = status_of(error, request_id)
             code = code_pb2.Code.Name(status.code)  # type: ignore[arg-type]
             total_s = time.perf_counter() - started
@@ -249,9 +249,12 @@ class CatalogAnswers:
         wishes = wishes_of(method, request)
         compute = partial(self._classify, servable, wishes, caller.name, image, deadline)
         try:
-            async with asyncio.timeout_at(ours):
-                with caller.quota.image():
-                    return await self._cache.answer(servable, wishes, image, deadline, compute)
+            with caller.quota.image():
+                answer = self._cache.answer(servable, wishes, image, deadline, compute)
+                if ours is None:
+                    return await answer
+                async with asyncio.timeout_at(ours):
+                    return await answer
         except ModelChangedError:
             if _comes_again(image):
                 caller.quota.uncount()

@@ -10,7 +10,6 @@ from __future__ import annotations  # grpc's handler types are generic in their 
 import asyncio
 import inspect
 import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ import grpc
 from google.rpc import code_pb2
 
 from server.errors import CallLostError, GraceExpiredError, UnknownMethodError
+from server.request_ids import new_request_id
 from server.rpc.calls import ClientLeftError, end_with
 from server.rpc.status import request_id_of, status_of
 
@@ -41,6 +41,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # generic 
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}  # of the methods there are
         self._calls: set[asyncio.Task[object]] = set()
         self._expired: set[asyncio.Task[object]] = set()
 
@@ -55,14 +56,18 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # generic 
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """The method's handler with this around it; for an unknown method, one that says so."""
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
+        if (known := self._handlers.get(method)) is not None:
+            return known
+        handler = await continuation(handler_call_details)
         if handler is None:
             return grpc.stream_stream_rpc_method_handler(self._guarded(method, _unknown_method))
         kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
         behaviour = self._guarded(method, getattr(handler, kind))
         # Handlers are named tuples, which their stubs do not say.
-        return handler._replace(**{kind: behaviour})  # type: ignore[attr-defined, no-any-return]
+        around = handler._replace(**{kind: behaviour})  # type: ignore[attr-defined]
+        self._handlers[method] = around
+        return around  # type: ignore[no-any-return]
 
     async def expire(self) -> None:
         """End the calls under way with UNAVAILABLE: the shutdown waits no longer."""
@@ -117,7 +122,7 @@ async def _unknown_method(_requests: object, _context: object) -> None:
 
 
 async def _end(method: str, error: Exception, context: Any) -> None:  # noqa: ANN401
-    status = status_of(error, uuid.uuid4().hex)
+    status = status_of(error, new_request_id())
     fields = {
         "method": method[:_LONGEST_METHOD],
         "request_id": request_id_of(status),

@@ -8,7 +8,6 @@ from __future__ import annotations  # grpc's handler types are generic in their 
 
 import asyncio
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -17,10 +16,10 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
-from grpc_status import rpc_status
 
 from server.access.quotas import Quota
 from server.errors import InvalidRequestError
+from server.request_ids import new_request_id
 from server.rpc.door import visitor
 from server.rpc.status import trailing_metadata
 
@@ -31,6 +30,8 @@ Context = grpc.aio.ServicerContext[bytes, Message]
 CLIENT_KEY = "menagerie-client"
 _CALLER_KEYS = (CLIENT_KEY, "traceparent", "tracestate")
 _LONGEST_NAME = 128
+_DETAILS_KEY = "grpc-status-details-bin"  # as grpcio-status reads it
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}", re.ASCII)
 
 
@@ -60,7 +61,7 @@ def accept_request_id(request_id: str) -> str:
         InvalidRequestError: Too long, or not printable ASCII.
     """
     if not request_id:
-        return uuid.uuid4().hex
+        return new_request_id()
     if not _REQUEST_ID.fullmatch(request_id):
         raise InvalidRequestError("request_id", "must be printable ASCII of at most 128 characters")
     return request_id
@@ -113,23 +114,12 @@ async def end_with(context: Context, status: status_pb2.Status) -> None:
         grpc.aio.AbortError: Always; it ends the handler.
         ClientLeftError: Nobody is left to tell.
     """
-    ended = rpc_status.to_status(status)
-    # Experimental since 2019 and missing from the stubs.
-    abort = context.abort_with_status  # type: ignore[attr-defined]
-    metadata = (*ended.trailing_metadata, *trailing_metadata(status))
+    details: tuple[str, str | bytes] = (_DETAILS_KEY, status.SerializeToString())
+    metadata = (details, *trailing_metadata(status))
     try:
-        await abort(_Ended(ended.code, ended.details, metadata))
+        await context.abort(_CODES[status.code], status.message, metadata)
     except grpc.aio.InternalError as unsent:
         raise ClientLeftError from unsent
-
-
-@dataclass(frozen=True)
-class _Ended(grpc.Status):
-    """gRPC's own has no public constructor."""
-
-    code: grpc.StatusCode
-    details: str
-    trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
 class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in its stubs only

@@ -3,7 +3,6 @@
 from __future__ import annotations  # grpc's handler types are generic in their stubs only
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -15,6 +14,7 @@ from server.errors import (
     InvalidRequestError,
     TooManyItemsError,
 )
+from server.request_ids import new_request_id
 from server.rpc import translate
 from server.rpc.answers import Answers, Served
 from server.rpc.calls import (
@@ -138,7 +138,7 @@ class ClassifyServicer:
                 await asyncio.wait({reading})
         if self._draining.is_set():
             gone = DrainingError("the server is shutting down; send the rest elsewhere")
-            await end_with(context, status_of(gone, uuid.uuid4().hex))
+            await end_with(context, status_of(gone, new_request_id()))
 
     async def _stream_item(self, data: bytes, caller: Caller) -> classify_pb2.ClassifyResult:
         try:

@@ -6,7 +6,6 @@ docs/reference/oip.md has a row for each call and field.
 from __future__ import annotations  # grpc's handler types are generic in their stubs only
 
 import asyncio
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from proto.inference import inference_pb2
 from server.catalog.catalog import Catalog
 from server.catalog.entry import Entry, Selection, State
 from server.errors import InvalidRequestError, ModelChangedError, NotReadyError
+from server.request_ids import new_request_id
 from server.rpc.admin import model_name, version_of
 from server.rpc.answers import Answers
 from server.rpc.calls import Context, caller_of, end_with, unary
@@ -291,7 +291,7 @@ def _requests(
     elif "version_label" in request.parameters:
         spec.version_label = request.parameters["version_label"].string_param
     # One key for all: they are to meet the same version.
-    key = request.parameters["routing_key"].string_param or uuid.uuid4().hex
+    key = request.parameters["routing_key"].string_param or new_request_id()
     return [
         classify_pb2.ClassifyRequest(model=spec, image=image, top_k=top_k, routing_key=key)
         for image in images

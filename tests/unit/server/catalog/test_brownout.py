@@ -34,9 +34,9 @@ async def test_an_image_is_shrunk_where_the_whole_would_come_too_late(tmp_path: 
     metrics, decoder = Metrics(CollectorRegistry()), DecodePool(1, 64, ImageLimits())
     servable = await Servable.load(artifact, decoder, OPTIONS, metrics)
     try:
-        # An engine that is believed to take minutes.
+        # An engine that is believed to take hours.
         engine = TorchScriptEngine(artifact, torch.device("cpu"), "fp32")
-        servable.take_over(engine, {1: 1e-6, 2: 1e-6})  # type: ignore[arg-type]
+        servable.take_over(engine, {1: 1e-9, 2: 1e-9})  # type: ignore[arg-type]
         soon = asyncio.get_running_loop().time() + 30
         shrunk, whole = await classify(servable, soon), await classify(servable, inf)
         assert [one.predictions[0].label.id for one in (shrunk, whole)] == ["green"] * 2

@@ -179,7 +179,7 @@ async def test_a_version_comes_back_once_it_has_left(world_of: Make) -> None:
     world = world_of(explicit=True)
     publish_tiny_artifact(world.root)
     await world.control.load(TINY_NAME)
-    with world.entry(1).servable._busy():
+    with world.entry(1).servable._busy:
         leaving = asyncio.create_task(world.control.unload(TINY_NAME))
         await asyncio.sleep(0)
         assert world.states() == {1: State.DRAINING}
