@@ -1,11 +1,11 @@
 """Three times more requests than the server can answer: ``python -m benchmarks.overload``.
 
-A ResNet-18 at 224 pixels first answers a closed loop: its peak. Then requests arrive at random
-(Poisson) at a multiple of that, each with a deadline, whether the server keeps up or not; latencies
-count from the moment a request was due, not from when it was sent. Goodput is what is answered in
-time, over the peak of the same round. Before and after, one caller at a time says what is normal
-and how long after the overload it is so again. For ten minutes of it: ``--rounds 1
---overload-seconds 600``. Fails where goodput, refusals or recovery miss what
+A ResNet-18 (``--network``) at 224 pixels first answers a closed loop: its peak. Then requests
+arrive at random (Poisson) at a multiple of that, each with a deadline, whether the server keeps up
+or not; latencies count from the moment a request was due, not from when it was sent. Goodput is
+what is answered in time, over the peak of the same round. Before and after, one caller at a time
+says what is normal and how long after the overload it is so again. For ten minutes of it:
+``--rounds 1 --overload-seconds 600``. Fails where goodput, refusals or recovery miss what
 docs/reference/guarantees.md promises.
 
 Where there are several cores the generator has the last one to itself, and the server the others:
@@ -31,7 +31,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks import artifact
-from benchmarks.networks import resnet18
+from benchmarks.networks import torchvision_resnet
 from benchmarks.overhead import UNARY
 from benchmarks.processes import ROOT, Contender, contender
 from benchmarks.serving import cores
@@ -177,7 +177,8 @@ def main() -> int:
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
     with tempfile.TemporaryDirectory() as folder:
         if arguments.repository is None:
-            artifact.publish(Path(folder), "resnet18", resnet18(), 224, photos)
+            network = torchvision_resnet(arguments.network)
+            artifact.publish(Path(folder), arguments.network, network, 224, photos)
         rounds = _rounds(arguments.repository or Path(folder), photos, arguments)
     _report(rounds, arguments)
     return 0 if all(_keeps_the_promise(one) for one in rounds) else 1
@@ -246,7 +247,8 @@ def _percentile(values: list[float], share: float) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repository", type=Path, help="another's default model")
+    parser.add_argument("--network", choices=("resnet18", "resnet50"), default="resnet18")
+    parser.add_argument("--repository", type=Path, help="its default model instead")
     parser.add_argument("--times", type=float, default=3.0, help="of the peak")
     parser.add_argument("--deadline-ms", type=float, default=500.0)
     parser.add_argument("--rounds", type=int, default=5)
