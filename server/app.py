@@ -18,6 +18,7 @@ from server.admin import administration
 from server.composition import Engine, engine_of
 from server.fronts.forward import forwarding
 from server.fronts.port import FrontPort
+from server.heaps import keep_trimmed
 from server.instruments import start_metrics
 from server.listener import Listener
 from server.probes import probing
@@ -106,11 +107,12 @@ async def running_engine(
 async def _keep(
     engine: Engine, settings: Settings, tell: TellServing, stack: AsyncExitStack
 ) -> str:
-    """Follow and compile the models, and let administrators change them, until the stack ends.
+    """What goes on beside the requests until the stack ends: models come and go, heaps are trimmed.
 
     Returns:
         HOST:PORT for administration; empty where there is none.
     """
+    await stack.enter_async_context(beside(keep_trimmed()))
     await stack.enter_async_context(engine.models.kept(tell))
     admin = await stack.enter_async_context(administration(settings, engine.admin()))
     if engine.takeovers is not None:

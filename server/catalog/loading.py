@@ -5,10 +5,8 @@ nothing that did was touched.
 """
 
 import asyncio
-import ctypes
 import gc
 import logging
-import sys
 import time
 from collections import deque
 from functools import partial
@@ -31,6 +29,7 @@ from server.catalog.options import EngineOptions
 from server.catalog.servable import Servable
 from server.catalog.takeover import TakeOvers
 from server.errors import EngineMemoryError, ServingError
+from server.heaps import trim_heaps
 from server.pipeline.decode import DecodePool
 from server.telemetry.metrics import Metrics
 
@@ -222,7 +221,4 @@ def _give_back_memory() -> None:
     """Return what an unloaded version held: Python's cycles first, then the C library's heaps."""
     gc.collect()
     torch.cuda.empty_cache()  # does nothing where none was used
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone: mallopt(3)
-        if trim is not None:
-            trim(0)
+    trim_heaps()
