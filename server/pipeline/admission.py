@@ -30,20 +30,24 @@ def planned_batch(allowed_s: float, most: int, cost: CostModel) -> int:
 
     It may come just after a batch of as many has started, and then runs in the next one. Batches
     that take longer than half of what is allowed would be full of items that come too late, or,
-    where those are refused, wait for hardly anybody: see docs/batching.md.
+    where those are refused, wait for hardly anybody: see docs/batching.md. Where not even one item
+    takes that little, it cannot miss a batch, and the largest that is in time is counted on.
 
     Args:
         allowed_s: From its arrival to its deadline, in seconds; inf: any time.
         most: Most items in a batch.
         cost: What batches take.
     """
-    return most if allowed_s == inf else cost.largest_within(allowed_s / 2, most)
+    if allowed_s == inf:
+        return most
+    within = allowed_s / 2 if cost.bound(1) <= allowed_s / 2 else allowed_s
+    return cost.largest_within(within, most)
 
 
 def predicted_end(
     now: float, ahead: int, batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
 ) -> float:
-    """When a new item will have been answered at the latest, if nobody more urgent comes after it.
+    """When a new item will have been answered, with a margin, if nobody more urgent comes.
 
     Where it has to wait, others will have joined its batch by the time that it runs, so a full
     one is assumed, and all of it with the cost's margin: an item that is let in and then misses
@@ -64,7 +68,7 @@ def predicted_end(
 def predicted_ends(
     now: float, batches: int, batch_size: int, lanes_free_at: Sequence[float], cost: CostModel
 ) -> list[float]:
-    """At the latest, when those will have been answered whose batch is the first, up to the last.
+    """When those will have been answered, with a margin, whose batch is the first, up to the last.
 
     Args:
         now: Clock seconds.

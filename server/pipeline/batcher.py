@@ -248,16 +248,16 @@ class Batcher(Generic[Item, Result]):
         if deadline == inf or not self._cost.known:
             return deadline, 0
         ahead = self._queue.ahead_of(priority, client, deadline) + before
-        starts = now + before_s
+        starts, end = now + before_s, inf
         for step, way in enumerate(self._ways):
-            if self._predicted_end(starts, ahead, way.cost, deadline) <= deadline:
+            end = self._predicted_end(starts, ahead, way.cost, deadline)
+            if end <= deadline:
                 overtaken = self._queue.overtaken_by(priority, client, deadline)
                 if self._in_time(now, overtaken, before):
                     return deadline, step
                 break
         if self._is_busy(ahead):
             self._on_drop(Drop.TOO_LATE)
-            end = self._predicted_end(starts, ahead, self._ways[-1].cost, inf)
             raise QueueFullError(
                 f"{ahead} requests are served first, and the deadline is too near for that",
                 max(_SOON_S, end - deadline),

@@ -19,6 +19,7 @@ from server.pipeline.fair import FairQueue
 Item = TypeVar("Item")
 
 _MOST_LEFTOVERS = 64  # deadlines of those who have left, before they are swept out
+_FEW = 32  # of so many tickets every size of batches is tried
 
 
 class CloseReason(StrEnum):
@@ -97,6 +98,7 @@ class BatchQueue(Generic[Item]):
         self._max_delay_s = max_delay_s
         self._full_cost = cost or CostModel({})
         self._needing: Counter[int] = Counter()  # those that wait, by step
+        self._hurried: Counter[int] = Counter()  # those that wait with a deadline, by priority
         self.shrink_by(smaller)
         self._levels: dict[int, FairQueue[Ticket[Item]]] = {}  # those in use, by priority
         self._waiting: OrderedDict[Ticket[Item], None] = OrderedDict()  # the oldest first
@@ -137,6 +139,7 @@ class BatchQueue(Generic[Item]):
         self._waiting[ticket] = None
         self._needing[ticket.step] += 1
         if ticket.deadline < inf:
+            self._hurried[ticket.priority] += 1
             heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
             self._sweep()
 
@@ -183,22 +186,23 @@ class BatchQueue(Generic[Item]):
     def hopeless(self, now: float, *, idle: bool = False) -> list[Ticket[Item]]:
         """Take out the tickets that would miss their deadline even if they ran at once.
 
-        Alone, that is; while more wait than its batch was planned for, in one of that size.
+        Alone, that is; while more are in a hurry than its batch was planned for, in one of that
+        size: who goes first for its own sake alone makes those behind it late.
 
         Args:
             now: Clock seconds.
-            idle: Nothing runs. Then enough for a batch stay, whatever is predicted: batches that
-                never run could not correct it.
+            idle: Nothing runs. Then one stays, whatever is predicted: batches that never run could
+                not correct it.
         """
         least = self._costs[-1]
         if not least.known:
             return []
         lost = []
         while (ticket := self._most_pressed()) is not None:
-            crowded = len(self._waiting) > self._planned(ticket)
-            size = self._planned(ticket) if crowded else 1
+            planned = self._planned(ticket)
+            size = planned if self._in_a_hurry(ticket.priority) > planned else 1
             # Without a margin: nobody is given up too early.
-            if ticket.deadline >= now + least.predict(size) or (idle and not crowded):
+            if ticket.deadline >= now + least.predict(size) or (idle and len(self._waiting) == 1):
                 break
             self.remove(ticket)
             lost.append(ticket)
@@ -243,9 +247,9 @@ class BatchQueue(Generic[Item]):
 
     def _forget(self, ticket: Ticket[Item]) -> None:
         del self._waiting[ticket]
-        self._needing[ticket.step] -= 1
-        if self._needing[ticket.step] == 0:
-            del self._needing[ticket.step]
+        _take_one(self._needing, ticket.step)
+        if ticket.deadline < inf:
+            _take_one(self._hurried, ticket.priority)
 
     def _in_turn(self, now: float) -> list[Ticket[Item]]:
         """As many living tickets as fit into a batch, urgent ones first."""
@@ -276,18 +280,25 @@ class BatchQueue(Generic[Item]):
     def _size_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
         """How many of ``tickets`` run together.
 
-        All of them, if that makes nobody late. Else, while more wait than were planned for one
-        batch, as many as that or as are sure to be in time: smaller batches would only make those
-        behind them late. Else the largest number with which most are in time, one batch after the
-        other.
+        All of them, if that makes nobody late. Else, while more are in a hurry than were planned
+        for one batch, as many as that or as are sure to be in time: smaller batches would only make
+        those behind them late. Else the number with which most are in time, one batch after the
+        other, and the largest such number.
         """
         size = len(tickets)
         if not self._cost.known or self._surely_in_time(tickets, now) == size:
             return size
-        planned = min(size, *(self._planned(ticket) for ticket in tickets))
-        if len(self._waiting) > planned:
-            return max(planned, self._surely_in_time(tickets, now))
-        return max(range(size, 0, -1), key=lambda fewer: self._kept(tickets, fewer, now))
+        # Who would be late even alone decides nothing.
+        alone = now + self._cost.predict(1)
+        firm = [ticket for ticket in tickets if ticket.deadline >= alone]
+        planned = min([size, *(self._planned(ticket) for ticket in firm)])
+        if self._in_a_hurry(max(ticket.priority for ticket in tickets)) > planned:
+            return max(planned, self._surely_in_time(firm, now))
+        return max(_sizes(size), key=lambda fewer: self._kept(tickets, fewer, now))
+
+    def _in_a_hurry(self, priority: int) -> int:
+        """How many wait with a deadline that are as urgent as ``priority`` or more."""
+        return sum(count for urgency, count in self._hurried.items() if urgency <= priority)
 
     def _surely_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
         """How many of the first ``tickets``, at most, are in time in one batch, with a margin."""
@@ -353,3 +364,17 @@ class BatchQueue(Generic[Item]):
         while self._deadlines and self._deadlines[0][2] not in self._waiting:
             heappop(self._deadlines)
         return self._deadlines[0][2] if self._deadlines else None
+
+
+def _take_one(counts: Counter[int], key: int) -> None:
+    counts[key] -= 1
+    if counts[key] == 0:
+        del counts[key]
+
+
+def _sizes(most: int) -> Sequence[int]:
+    """Sizes of batches to try for ``most`` tickets, the largest first."""
+    if most <= _FEW:
+        return range(most, 0, -1)
+    # Those that share them out evenly: about twice the root of so many.
+    return sorted({-(-most // parts) for parts in range(1, most + 1)}, reverse=True)

@@ -1,8 +1,10 @@
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.pipeline.admission import predicted_end
+from server.pipeline.admission import planned_batch, predicted_end
 from server.pipeline.cost import CostModel
 
 COST = CostModel({1: 2.0, 4: 5.0, 8: 9.0})
@@ -25,3 +27,23 @@ def test_it_is_what_a_simulation_of_the_lanes_gives(
 
 def test_a_free_engine_and_an_empty_queue_take_one_run() -> None:
     assert predicted_end(7.0, 0, 8, [float("-inf"), 50.0], COST) == 9.0
+
+
+@pytest.mark.parametrize(
+    ("allowed_s", "planned"),
+    [
+        (inf, 8),
+        (2 * 1.25 * 9.0, 8),  # it just misses a full batch, and is in time in the next
+        (2 * 1.25 * 5.0, 4),
+        (2 * 1.25 * 5.0 - 0.01, 3),
+        (2 * 1.25 * 2.0, 1),
+        (2 * 1.25 * 2.0 - 0.01, 2),  # it may miss none: what is in time if it starts at once
+        (1.0, 1),
+        (0.0, 1),
+        (-1.0, 1),
+    ],
+)
+def test_a_batch_takes_at_most_half_of_what_a_deadline_allows(
+    allowed_s: float, planned: int
+) -> None:
+    assert planned_batch(allowed_s, 8, COST) == planned

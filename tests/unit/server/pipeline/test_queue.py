@@ -213,9 +213,10 @@ def test_the_urgent_go_first_and_alone_where_that_saves_them_and_the_others() ->
     assert items_of(queue_of(1.4, 2.4, inf, delay=0.0).take(0.0)) == [0]
     # ... but not at the price of more others' deadlines ...
     assert items_of(queue_of(1.4, 2.6, 2.6, 2.6, delay=0.0).take(0.0)) == [0, 1, 2, 3]
-    # ... nor for who is lost anyway, nor while more wait than one batch holds.
+    # ... nor for who is lost anyway, nor while more are in a hurry than one batch holds.
     assert items_of(queue_of(0.9, inf, delay=0.0).take(0.0)) == [0, 1]
-    assert items_of(queue_of(1.4, inf, inf, size=2, delay=0.0).take(0.0)) == [0, 1]
+    assert items_of(queue_of(1.4, 9.0, 9.0, size=2, delay=0.0).take(0.0)) == [0, 1]
+    assert items_of(queue_of(1.4, inf, inf, size=2, delay=0.0).take(0.0)) == [0]
 
 
 def test_no_batch_is_smaller_than_was_planned_while_others_wait_behind_it() -> None:
@@ -232,6 +233,37 @@ def test_who_cannot_make_it_even_alone_is_hopeless() -> None:
     assert [ticket.item for ticket in queue.hopeless(4.5)] == [2, 0]
     assert len(queue) == 2
     assert items_of(queue.take(8.0)) == [3]  # alone it is in time
+
+
+def test_in_a_crowd_who_cannot_make_it_in_a_batch_as_planned_is_hopeless() -> None:
+    queue: BatchQueue[int] = BatchQueue(8, 0.0, COST)
+    for item in range(4):
+        queue.add(Ticket(item, 0.0, deadline=5.0 if item else 3.0, planned=3))
+    # A batch of three takes 2: the first could go alone, and would make the others wait.
+    assert [ticket.item for ticket in queue.hopeless(1.5)] == [0]
+    assert queue.hopeless(1.5) == []
+
+
+def test_who_is_not_in_a_hurry_or_less_urgent_makes_no_crowd() -> None:
+    queue: BatchQueue[int] = BatchQueue(8, 0.0, COST)
+    queue.add(Ticket(0, 0.0, deadline=5.0, planned=3))
+    for item, deadline in enumerate((inf, inf, 90.0, 90.0), 1):
+        queue.add(Ticket(item, 0.0, priority=1 if deadline < inf else 0, deadline=deadline))
+    assert queue.hopeless(3.5) == []
+    assert items_of(queue.take(3.9)) == [0]  # alone it is in time
+
+
+def test_an_idle_engine_is_left_one_to_try_and_no_more() -> None:
+    queue = queue_of(1.0, 1.1, 1.2)
+    assert [ticket.item for ticket in queue.hopeless(0.9, idle=True)] == [0, 1]
+    assert items_of(queue.take(0.9, draining=True)) == [2]
+
+
+def test_many_tickets_are_shared_out_without_trying_every_size() -> None:
+    queue = queue_of(*[30.0] * 100, size=200, delay=0.0)  # all together take 56.25
+    size = len(items_of(queue.take(0.0)))
+    in_time = size * int(30.0 / COST.predict(size))
+    assert in_time >= 50  # what one batch could keep at most
 
 
 def test_it_counts_who_is_served_before_a_new_ticket() -> None:

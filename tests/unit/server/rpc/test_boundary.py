@@ -161,3 +161,30 @@ async def test_a_client_that_leaves_is_forgotten() -> None:
         await asyncio.wait_for(ended.wait(), 20)
         await asyncio.sleep(0)
         assert boundary.calls == 0
+
+
+class Anything(grpc.GenericRpcHandler):
+    """Forwards whatever method a caller makes up, as a front does."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        name = handler_call_details.method.encode()
+
+        async def answer(_request: bytes, _context: object) -> bytes:
+            return name
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+async def test_each_method_keeps_its_handler_and_made_up_ones_are_not_all_kept() -> None:
+    boundary = Boundary(Open())
+    server = grpc.aio.server(interceptors=(boundary,), options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((Anything(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    methods = [f"/test.Service/{number}" for number in range(200)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for _twice in range(2):
+            answers = await asyncio.gather(*(channel.unary_unary(name)(b"") for name in methods))
+            assert [answer.decode() for answer in answers] == methods
+    await server.stop(None)
+    assert len(boundary._handlers) < 100
