@@ -307,7 +307,7 @@ class Batcher(Generic[Item, Result]):
         ends: dict[tuple[int, int], list[float]] = {}  # by step and size of batches
         for ahead, ticket in overtaken:
             step = min(ticket.step, len(self._ways) - 1)
-            size = int(min(ticket.planned, self._max_batch_size))
+            size = self._queue.planned(ticket)
             if (step, size) not in ends:
                 last = (overtaken[-1][0] + before) // size
                 cost = self._ways[step].cost

@@ -159,6 +159,10 @@ class BatchQueue(Generic[Item]):
         level = self._levels.get(priority)
         return 0 if level is None else len(level)
 
+    def planned(self, ticket: Ticket[Item]) -> int:
+        """How many tickets are counted on in the batch of one, where batches hold what they do."""
+        return int(min(ticket.planned, self._max_batch_size))
+
     def ahead_of(self, priority: int, client: str, deadline: float = inf) -> int:
         """How many of those that wait would be served before a new ticket."""
         level = self._levels.get(priority)
@@ -199,7 +203,7 @@ class BatchQueue(Generic[Item]):
             return []
         lost = []
         while (ticket := self._most_pressed()) is not None:
-            planned = self._planned(ticket)
+            planned = self.planned(ticket)
             size = planned if self._in_a_hurry(ticket.priority) > planned else 1
             # Without a margin: nobody is given up too early.
             if ticket.deadline >= now + least.predict(size) or (idle and len(self._waiting) == 1):
@@ -291,7 +295,7 @@ class BatchQueue(Generic[Item]):
         # Who would be late even alone decides nothing.
         alone = now + self._cost.predict(1)
         firm = [ticket for ticket in tickets if ticket.deadline >= alone]
-        planned = min([size, *(self._planned(ticket) for ticket in firm)])
+        planned = min([size, *(self.planned(ticket) for ticket in firm)])
         if self._in_a_hurry(max(ticket.priority for ticket in tickets)) > planned:
             return max(planned, self._surely_in_time(firm, now))
         return max(_sizes(size), key=lambda fewer: self._kept(tickets, fewer, now))
@@ -318,17 +322,12 @@ class BatchQueue(Generic[Item]):
         kept, surely, start = 0, 0, now
         for first in range(0, len(tickets), size):
             batch = tickets[first : first + size]
-            end, bound = (
-                start + self._cost.predict(len(batch)),
-                start + self._cost.bound(len(batch)),
-            )
+            end = start + self._cost.predict(len(batch))
+            bound = start + self._cost.bound(len(batch))
             kept += sum(end <= ticket.deadline for ticket in batch)
             surely += sum(bound <= ticket.deadline for ticket in batch)
             start = end
         return kept, surely
-
-    def _planned(self, ticket: Ticket[Item]) -> int:
-        return int(min(ticket.planned, self._max_batch_size))
 
     def _step_in_time(self, tickets: list[Ticket[Item]], now: float) -> int:
         """How far these must shrink: further than those that wait need where that saves one.
