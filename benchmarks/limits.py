@@ -21,6 +21,7 @@ from models.artifact import Artifact
 from models.image_header import ImageLimits
 from models.preprocess import preprocess
 from models.repository import ModelRepository
+from server.heaps import hold_heaps
 from server.pipeline.compile_cache import CompileCache
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.compiler import Target
@@ -124,6 +125,7 @@ def measure(step: Callable[[int], int], pool: ThreadPoolExecutor, seconds: float
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
+    hold_heaps()  # as the server does
     torch.set_num_threads(1)
     photos = [path.read_bytes() for path in sorted(arguments.photos.glob("*.jpg"))]
     repository = ModelRepository(arguments.repository)

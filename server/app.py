@@ -18,7 +18,7 @@ from server.admin import administration
 from server.composition import Engine, engine_of
 from server.fronts.forward import forwarding
 from server.fronts.port import FrontPort
-from server.heaps import keep_trimmed
+from server.heaps import tend_heaps
 from server.instruments import start_metrics
 from server.listener import Listener
 from server.probes import probing
@@ -112,7 +112,7 @@ async def _keep(
     Returns:
         HOST:PORT for administration; empty where there is none.
     """
-    await stack.enter_async_context(beside(keep_trimmed()))
+    await stack.enter_async_context(beside(tend_heaps()))
     await stack.enter_async_context(engine.models.kept(tell))
     admin = await stack.enter_async_context(administration(settings, engine.admin()))
     if engine.takeovers is not None:

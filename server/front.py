@@ -13,7 +13,7 @@ from server.fronts.frames import Frame, Kind
 from server.fronts.link import EngineLink
 from server.fronts.remote import RemoteAnswers
 from server.fronts.slots import Slots
-from server.heaps import keep_trimmed
+from server.heaps import tend_heaps
 from server.listener import Listener
 from server.pipeline.cores import usable_cores
 from server.pipeline.decode import DecodePool
@@ -65,7 +65,7 @@ async def running_front(
         await listener.start()
         await stack.enter_async_context(probing(settings, listener.health, reuse_port=True))
         await stack.enter_async_context(beside(link.run()))
-        await stack.enter_async_context(beside(keep_trimmed()))
+        await stack.enter_async_context(beside(tend_heaps()))
         stack.push_async_callback(listener.drain, answers.drain)
         stop_on_signals(stop, stack)
         await unless(stop, served.wait())
