@@ -57,6 +57,8 @@ def channel_options(address: str) -> list[tuple[str, str | int]]:
         # Names are asked for again when a connection ends, at most this often; gRPC's 30 s are
         # longer than a rollout takes to replace every replica.
         ("grpc.dns_min_time_between_resolutions_ms", NAMES_EVERY_MS),
+        # A connection of its own: clients that shared one would together exceed its calls.
+        ("grpc.use_local_subchannel_pool", 1),
         ("grpc.primary_user_agent", "menagerie-client"),
     ]
     if is_loopback(address):  # http_proxy in the environment is not meant for this machine

@@ -21,11 +21,8 @@ Metadata = tuple[tuple[str, str], ...] | None
 
 _CODE_NAMES: dict[int, str] = {number: name for name, number in code_pb2.Code.items()}
 _CONNECT_TIMEOUT_S = 10.0
-# A retry would hide a refusal; a shared connection would make one of several.
-_OPTIONS: list[tuple[str, str | int]] = [
-    ("grpc.enable_retries", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-]
+# A retry would hide a refusal.
+_OPTIONS = [("grpc.enable_retries", 0)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,7 @@ from proto.classify.v1 import classify_pb2, classify_pb2_grpc, record_pb2
 OK = "OK"
 _CONNECT_TIMEOUT_S = 10.0
 # A retry would hide a refusal, and send more than was recorded.
-_OPTIONS: list[tuple[str, str | int]] = [
-    ("grpc.enable_retries", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-]
+_OPTIONS = [("grpc.enable_retries", 0)]
 
 
 @dataclass(frozen=True, slots=True)

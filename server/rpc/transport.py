@@ -14,6 +14,9 @@ _HANDSHAKE_TIMEOUT_MS = 10_000
 # Calls that are under way when a connection has reached its age may take this long.
 _AGE_GRACE_MS = 60_000
 _NEVER_MS = 2**31 - 1
+# Calls that the event loop has not seen yet. Beyond 1000 gRPC would end some of everybody's with
+# CANCELLED, at random (src/core/server/server.cc); connections and their calls have limits already.
+_MOST_PENDING = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ def server_options(limits: ConnectionLimits) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.max_concurrent_streams", limits.max_calls),
+        ("grpc.server.max_pending_requests", _MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
         ("grpc.max_connection_age_ms", _milliseconds(limits.max_age_s) or _NEVER_MS),
         ("grpc.max_connection_age_grace_ms", _AGE_GRACE_MS),
         ("grpc.keepalive_time_ms", _milliseconds(limits.keepalive_s)),

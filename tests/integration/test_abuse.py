@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import h2.errors
@@ -18,6 +19,7 @@ from tests.unit.models import images
 
 REQUESTS = 40
 CROWD = 1500
+CONNECTIONS = 4  # of as many calls as one may have: more than gRPC's core lets wait by itself
 MAX_RSS_GROWTH_KIB = 50 * 1024
 
 
@@ -25,8 +27,9 @@ MAX_RSS_GROWTH_KIB = 50 * 1024
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("models")
     publish_tiny_artifact(root)
+    queue_limit = str(CONNECTIONS * CROWD)
     with run_server(
-        "--repository", str(root), "--lame-duck-s", "0", "--queue-limit", str(CROWD)
+        "--repository", str(root), "--lame-duck-s", "0", "--queue-limit", queue_limit
     ) as running:
         yield running
 
@@ -71,6 +74,17 @@ async def test_a_crowd_of_calls_on_one_fresh_connection_is_answered(
     async with AsyncClient(server.grpc, timeout_s=100) as client:
         answers = await asyncio.gather(*(client.classify(photo) for _ in range(CROWD)))
     assert len(answers) == CROWD
+
+
+async def test_a_crowd_of_fresh_connections_is_answered(server: Server, photo: bytes) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(AsyncClient(server.grpc, timeout_s=100))
+            for _ in range(CONNECTIONS)
+        ]
+        crowd = (client.classify(photo) for _ in range(CROWD) for client in clients)
+        answers = await asyncio.gather(*crowd)
+    assert len(answers) == CONNECTIONS * CROWD
 
 
 @pytest.mark.parametrize(
