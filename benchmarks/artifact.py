@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from models import torchscript
+from models.exported import open_twin
 from models.golden import GoldenSamples, save_golden
 from models.image_header import ImageLimits
+from models.int8 import activation_ranges
 from models.manifest import (
     GOLDEN_NAME,
     MODEL_NAME,
@@ -18,6 +20,7 @@ from models.manifest import (
     FileEntry,
     Golden,
     InputSpec,
+    Int8,
     Label,
     Manifest,
     Metrics,
@@ -32,6 +35,7 @@ from trainer.normalize import Normalize
 from trainer.twin import export_twin
 
 _GOLDEN = 4
+_TOLERANCE = 0.2
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -53,7 +57,7 @@ def publish(
         network: In eval mode.
         side: Of its input, pixels.
         photos: JPEG files for the golden samples.
-        with_twin: Whether it can be compiled.
+        with_twin: Whether it can be compiled, and in int8.
         reference: What its traffic is compared with; None: it is not.
     """
     normalize = Normalize(_MEAN, _STD)
@@ -70,13 +74,28 @@ def publish(
         classes = golden.logits.shape[1]
         parameters = sum(parameter.numel() for parameter in network.parameters())
 
+        int8 = _int8(folder, golden) if with_twin else None
+
         def seal(version: int) -> Manifest:
             manifest = _manifest(name, version, folder, spec, classes, parameters)
-            return manifest.model_copy(update={"reference": reference})
+            return manifest.model_copy(update={"reference": reference, "int8": int8})
 
         return seal
 
     ModelRepository(root).publish(name, build, lambda _folder: None)
+
+
+def _int8(folder: Path, golden: GoldenSamples) -> Int8:
+    """Of fresh weights, whose answers nobody can call right or wrong."""
+    ranges = activation_ranges(open_twin((folder / TWIN_NAME).read_bytes()), [golden.inputs])
+    return Int8(
+        ranges=ranges,
+        images=len(golden.inputs),
+        accuracy=0.0,
+        accuracy_fp32=0.0,
+        log_loss=0.0,
+        score_tolerance=_TOLERANCE,
+    )
 
 
 def _golden(module: torch.nn.Module, photos: Sequence[bytes], spec: InputSpec) -> GoldenSamples:
@@ -108,7 +127,7 @@ def _manifest(
             expected_calibration_error=0.0,
         ),
         calibration=Calibration(),
-        golden=Golden(samples=_GOLDEN, score_tolerance_fp32=1e-3, score_tolerance_bf16=0.2),
+        golden=Golden(samples=_GOLDEN, score_tolerance_fp32=1e-3, score_tolerance_bf16=_TOLERANCE),
         data_fingerprint=hashlib.sha256(b"").hexdigest(),
         recipe={},
         libraries={"torch": torch.__version__},

@@ -21,16 +21,16 @@ import torch
 
 from models.artifact import Artifact
 from models.image_header import ImageLimits
+from models.manifest import Int8
 from models.preprocess import preprocess
 from models.repository import ModelRepository
 from server.heaps import hold_heaps
 from server.pipeline.compile_cache import CompileCache
 from server.pipeline.compiled import CompiledEngine
-from server.pipeline.compiler import Target
+from server.pipeline.compiler import Target, library_sizes
 from server.pipeline.compiling import libraries_of
 from server.pipeline.cores import usable_cores
 from server.pipeline.engine import Work
-from server.pipeline.lowering import ANY_SIZE
 from server.pipeline.torchscript import TorchScriptEngine
 
 _COMPILE_S = 900.0
@@ -38,7 +38,9 @@ _SINGLES = 40
 _REST_S = 0.002
 
 
-def compiled(artifact: Artifact, scripted: TorchScriptEngine, cache: Path) -> CompiledEngine:
+def compiled(
+    artifact: Artifact, scripted: TorchScriptEngine, cache: Path, batch: int, int8: Int8 | None
+) -> CompiledEngine:
     """Return the engine that takes over in the server, from the same libraries."""
     if artifact.twin is None:
         raise SystemExit("the artifact has no twin")
@@ -51,22 +53,28 @@ def compiled(artifact: Artifact, scripted: TorchScriptEngine, cache: Path) -> Co
         dtype=str(scripted.dtype).removeprefix("torch."),
         threads=1,
         features=tuple(scripted.features_and_logits(image)[0].shape[1:]),
-        sizes=(1, ANY_SIZE),
+        sizes=library_sizes(batch),
+        int8=tuple((name, *ends) for name, ends in int8.ranges.items()) if int8 else (),
     )
     libraries = libraries_of(target, artifact.twin, CompileCache(cache), _COMPILE_S)
-    return CompiledEngine(artifact, asyncio.run(libraries), usable_cores(), scripted)
+    return CompiledEngine(artifact, asyncio.run(libraries), usable_cores(), scripted, int8)
 
 
 class Bare:
     """The server's own decoder and engine, without the server."""
 
     def __init__(
-        self, artifact: Artifact, photos: list[bytes], batch: int, cache: Path | None
+        self,
+        artifact: Artifact,
+        photos: list[bytes],
+        batch: int,
+        cache: Path | None,
+        int8: Int8 | None,
     ) -> None:
         self._photos = photos
         self._spec = artifact.manifest.input
         scripted = TorchScriptEngine(artifact, torch.device("cpu"), "auto")
-        self._engine = compiled(artifact, scripted, cache) if cache else scripted
+        self._engine = compiled(artifact, scripted, cache, batch, int8) if cache else scripted
         self._batch = batch
         self._images = [Work(self._decoded(number), 5) for number in range(batch)]
         self.dtype = str(scripted.dtype).removeprefix("torch.")
@@ -135,7 +143,8 @@ def main() -> None:
     repository = ModelRepository(arguments.repository)
     newest = repository.versions(arguments.model)[-1]
     artifact = repository.read(arguments.model, newest)
-    bare = Bare(artifact, photos, arguments.batch, arguments.compiled)
+    int8 = artifact.manifest.int8 if arguments.int8 else None
+    bare = Bare(artifact, photos, arguments.batch, arguments.compiled, int8)
     with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(lambda _: bare.warm_up(), range(usable_cores())))
         found = {
@@ -157,6 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("photos", type=Path, help="a folder of .jpg files")
     parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="cache of libraries")
+    parser.add_argument("--int8", action="store_true", help="of those in int8")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
     return parser.parse_args()

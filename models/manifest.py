@@ -199,6 +199,33 @@ class Golden(_Frozen):
     score_tolerance_bf16: Positive
 
 
+class Int8(_Frozen):
+    """The network in int8, which a server may compute instead; see ``models.int8``.
+
+    Attributes:
+        ranges: Least and largest value of each layer's input, by its weight's name in the twin.
+        images: Held-out ones that it was tried on.
+        accuracy: Share of them whose best label is right.
+        accuracy_fp32: The same of the published weights, on the same images.
+        log_loss: Mean negative log probability of the true label, in nats, after calibration.
+        score_tolerance: Largest absolute difference of a golden sample's score.
+    """
+
+    ranges: dict[str, tuple[Finite, Finite]] = Field(min_length=1)
+    images: int = Field(ge=1)
+    accuracy: Share
+    accuracy_fp32: Share
+    log_loss: float = Field(ge=0.0, allow_inf_nan=False)
+    score_tolerance: Positive
+
+    @model_validator(mode="after")
+    def _hold_zero(self) -> Self:
+        for name, (low, high) in self.ranges.items():
+            if not low <= 0.0 <= high:
+                raise ValueError(f"ranges: {name}'s must hold zero")
+        return self
+
+
 class Histogram(_Frozen):
     """Shares of images by value.
 
@@ -275,6 +302,7 @@ class Manifest(_Frozen):
         calibration: From logits to scores.
         novelty: When an image is like none of the training images.
         golden: Samples that a loaded module must reproduce.
+        int8: How the twin is computed in int8; None where that was not measured, or is worse.
         data_fingerprint: SHA-256 over the training images' digests.
         recipe: The resolved recipe, as it was run.
         libraries: Versions that trained and exported it.
@@ -297,6 +325,7 @@ class Manifest(_Frozen):
     calibration: Calibration
     novelty: Novelty | None = None
     golden: Golden
+    int8: Int8 | None = None
     data_fingerprint: str = Field(pattern=_SHA256_PATTERN)
     recipe: dict[str, object]
     libraries: dict[str, str]
@@ -316,6 +345,8 @@ class Manifest(_Frozen):
         by_features = self.novelty and self.novelty.method is NoveltyMethod.FEATURE_DISTANCE
         if by_features and NOVELTY_NAME not in self.files:
             raise ValueError(f"files: {NOVELTY_NAME} must be listed")
+        if self.int8 and TWIN_NAME not in self.files:
+            raise ValueError(f"files: {TWIN_NAME} must be listed")
         if {MANIFEST_NAME, "model.sig"} & self.files.keys():
             raise ValueError("files: the manifest cannot list itself, nor its signature")
         return self

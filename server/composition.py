@@ -162,6 +162,7 @@ def _takeovers(
         cache=cache,
         timeout_s=settings.compile_timeout_s,
         must_win=settings.engine == "auto",
+        int8=settings.engine == settings.precision == "auto",
     )
     return TakeOvers(compile_options, options, metrics)
 

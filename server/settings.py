@@ -194,14 +194,14 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="arithmetic of models; auto: bf16 where it is native and holds; fp16 is for"
-        " GPUs that lack it",
+        description="arithmetic of models; auto: bf16 where it is native and holds, and on a CPU"
+        " int8 where the artifact offers it and it is faster; fp16 is for GPUs that lack bf16",
     )
     engine: Literal["auto", "torchscript", "compiled"] = Field(
         default="auto",
         description="what computes on a CPU; TorchScript starts, and stays where the compiled"
-        " model does not hold; auto: the compiled model where it is faster; compiled: even where"
-        " it is not",
+        " model does not hold; auto: the compiled model where it is faster, in int8 where that is"
+        " faster still; compiled: even where it is not, and never in int8",
     )
     compile_cache: Path | None = Field(
         default=None,

@@ -26,6 +26,7 @@ from models.manifest import (
     TWIN_NAME,
     FileEntry,
     Golden,
+    Int8,
     Manifest,
 )
 from models.novelty import save_centroids
@@ -37,6 +38,7 @@ from trainer.errors import PublishError
 from trainer.evaluate import Evaluation
 from trainer.export import assemble
 from trainer.gates import Gate, gates
+from trainer.int8 import int8_of
 from trainer.model_card import CARD_NAME, model_card
 from trainer.run import Run, environment
 from trainer.score import ScoredRun, load_network
@@ -69,6 +71,7 @@ def publish(
     *,
     force: str | None = None,
     twin: bool = True,
+    int8: bool = True,
     others: Path | None = None,
     private_key: Path | None = None,
 ) -> Published:
@@ -79,6 +82,7 @@ def publish(
         repository: Where to.
         force: Why it is to be published although a gate fails; recorded in the manifest.
         twin: Whether to add the torch.export twin.
+        int8: Whether to offer the twin in int8, if it answers as well.
         others: A folder with photos that are of none of the classes, to choose the novelty score.
         private_key: PEM; given: the artifact is signed with it.
 
@@ -106,9 +110,10 @@ def publish(
     def build(folder: Path) -> _ManifestSeal:
         try:
             _write_files(folder, scored, golden, evaluation, trust, twin=twin)
+            offered = _int8(folder, scored, golden) if twin and int8 else None
         except OSError as error:
             raise RepositoryError(f"{folder} cannot be written: {error}") from error
-        return _ManifestSeal(scored, evaluation, trust, len(golden.inputs), forced, folder)
+        return _ManifestSeal(scored, evaluation, trust, len(golden.inputs), offered, forced, folder)
 
     signer = partial(sign, private_key=private_key) if private_key else None
     version = repository.publish(scored.recipe.model, build, verify_in_fresh_process, signer)
@@ -179,6 +184,11 @@ def _write_files(
         shutil.copyfile(report, folder / report.name)
 
 
+def _int8(folder: Path, scored: ScoredRun, golden: GoldenSamples) -> Int8 | None:
+    twin = (folder / TWIN_NAME).read_bytes()
+    return int8_of(twin, scored.validation, scored.test, golden, scored.temperature)
+
+
 @dataclass(frozen=True)
 class _ManifestSeal:
     """Makes the manifest of the files in ``folder`` once the version is known."""
@@ -187,6 +197,7 @@ class _ManifestSeal:
     evaluation: Evaluation
     trust: Trust
     golden_samples: int
+    int8: Int8 | None
     forced: str | None
     folder: Path
 
@@ -212,6 +223,7 @@ class _ManifestSeal:
                 score_tolerance_fp32=_TOLERANCE_FP32,
                 score_tolerance_bf16=_TOLERANCE_BF16,
             ),
+            int8=self.int8,
             data_fingerprint=scored.data.fingerprint,
             recipe=recipe.model_dump(mode="json"),
             libraries=environment(),

@@ -1,7 +1,7 @@
 """Publish a version again with what this release knows to say of its answers.
 
 The module, its twin and its golden samples stay as they are; calibration, novelty, reference
-distributions and figures are made anew from the photos of its recipe.
+distributions, int8 and figures are made anew from the photos of its recipe.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from models.artifact import Artifact
-from models.manifest import MANIFEST_NAME, NOVELTY_NAME, Manifest
+from models.manifest import MANIFEST_NAME, NOVELTY_NAME, Int8, Manifest
 from models.novelty import save_centroids
 from models.repository import ModelRepository, Seal
 from trainer.confidence import calibrate
@@ -24,6 +24,7 @@ from trainer.data import (
 )
 from trainer.errors import PublishError
 from trainer.evaluate import Evaluation, evaluate, measure
+from trainer.int8 import int8_of
 from trainer.logits import logits_of
 from trainer.model_card import CARD_NAME, with_trust
 from trainer.publish import file_entries, verify_in_fresh_process
@@ -70,6 +71,7 @@ def recalibrate(
         "calibration": calibration,
         "novelty": trust.novelty,
         "reference": trust.reference,
+        "int8": _int8(artifact, validation, test, calibration.temperature),
         "metrics": measure(test.logits, test.images.labels, calibration.temperature),
     }
     source = repository.root / model / str(version)
@@ -109,6 +111,14 @@ def held_out(
             " photos to calibrate it with might be among those"
         )
     return _predicted(artifact, validation), _predicted(artifact, test)
+
+
+def _int8(
+    artifact: Artifact, validation: Predictions, test: Predictions, temperature: float
+) -> Int8 | None:
+    if artifact.twin is None:
+        return None
+    return int8_of(artifact.twin, validation, test, artifact.golden(), temperature)
 
 
 def _predicted(artifact: Artifact, images: EvaluationImages) -> Predictions:

@@ -3,10 +3,10 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from benchmarks.serving.contenders import ECHO, OURS, OURS_COMPILED
+from benchmarks.serving.contenders import ECHO, OURS, OURS_COMPILED, OURS_INT8
 from benchmarks.serving.grouped import Case, is_compiled, rate, share_of_rate, spread
 
-_OURS = (OURS, OURS_COMPILED)
+_OURS = (OURS, OURS_COMPILED, OURS_INT8)
 _LARGE = "c"
 
 
@@ -35,9 +35,9 @@ def _loaded(case: Case) -> Iterator[tuple[str, str]]:
         wanted = 3 if large else 1.5
         yield f"{where}: {name}, {wanted} times the best peer ({best})", ratios
     compiled = [name for name in _peers(case) if is_compiled(name)]
-    if compiled and not large:
-        ratios = spread(case.over(OURS_COMPILED, compiled[0], rate))
-        yield f"{where}: {OURS_COMPILED}, 1.1 times the best compiled peer ({compiled[0]})", ratios
+    for name in (OURS_COMPILED, OURS_INT8) if compiled and not large else ():
+        ratios = spread(case.over(name, compiled[0], rate))
+        yield f"{where}: {name}, 1.1 times the best compiled peer ({compiled[0]})", ratios
 
 
 def _peers(case: Case) -> list[str]:

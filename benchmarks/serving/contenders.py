@@ -1,4 +1,4 @@
-"""Who is compared: our server with either engine, the peers, and a bare echo."""
+"""Who is compared: our server with each engine, the peers, and a bare echo."""
 
 import subprocess
 import sys
@@ -17,7 +17,8 @@ from client.bench.calls import MenagerieTarget
 from client.bench.sender import Target
 from client.messages import Query
 
-OURS, OURS_COMPILED, ECHO = "menagerie", "menagerie-compiled", "echo"
+OURS, OURS_COMPILED, OURS_INT8 = "menagerie", "menagerie-compiled", "menagerie-int8"
+ECHO = "echo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Contender(Protocol):
 class Ours:
     """Our server, with its defaults but for the batch size that all have and the engine.
 
-    "auto" is the default, and measured once the compiled model has taken over.
+    "auto" is the default, and measured once int8 has taken over.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Ours:
             "stream": MenagerieTarget(address, "stream", Query()),
             "second": MenagerieTarget(address, "unary", Query(model=settings.models[-1].name)),
         }
-        wanted = "compiled" if self.engine == "auto" else self.engine
+        wanted = "int8" if self.engine == "auto" else self.engine
         with _started([sys.executable, *command], log) as process:
             yield Running(
                 callable_ways(targets, settings), process, lambda: _engines(address) == {wanted}
@@ -155,7 +156,8 @@ def contenders() -> list[Contender]:
     """Return our server, the echo, and the peers that are set up."""
     ready = [peer for name, peer in PEERS.items() if environments.is_set_up(name)]
     compiled = [peer.compiled() for peer in ready if peer.name in WITH_COMPILED]
-    ours = [Ours(OURS, "torchscript"), Ours(OURS_COMPILED, "auto")]
+    engines = {OURS: "torchscript", OURS_COMPILED: "compiled", OURS_INT8: "auto"}
+    ours = [Ours(name, engine) for name, engine in engines.items()]
     return [*ours, Echo(), *map(Other, [*ready, *compiled])]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from benchmarks.serving.contenders import ECHO
-from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, Results
+from benchmarks.serving.contenders import ECHO, OURS_INT8
+from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, LIMITS_INT8, Results
 from benchmarks.serving.scenarios import SCENARIOS, Scenario
 
 Figures = Mapping[str, Any]
@@ -59,6 +59,8 @@ class Case:
         """Return the limit of a contender's engine, by round; nothing of one that has none."""
         if contender == ECHO:
             return {}
+        if contender == OURS_INT8:
+            return self.limits.get(LIMITS_INT8, {})
         return self.limits.get(LIMITS_COMPILED if is_compiled(contender) else LIMITS, {})
 
     def over_limit(self, contender: str, ratio: Callable[[Figures, Figures], float]) -> list[float]:
@@ -115,7 +117,7 @@ def cases(results: Results) -> Iterator[Case]:
     gathered: dict[tuple[str, str, int], _Gathering] = defaultdict(_Gathering)
     limits: dict[tuple[str, str], dict[str, ByRound]] = defaultdict(lambda: defaultdict(dict))
     for key, figures in results:
-        if key.contender in (LIMITS, LIMITS_COMPILED):
+        if key.contender in (LIMITS, LIMITS_COMPILED, LIMITS_INT8):
             limits[key.network, _SCENARIOS[key.scenario].album][key.contender][key.round] = figures
         elif key.scenario in _SCENARIOS:
             case = gathered[key.network, key.scenario, key.in_flight]

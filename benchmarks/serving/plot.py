@@ -9,15 +9,19 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from benchmarks.serving.contenders import OURS, OURS_COMPILED
+from benchmarks.serving.contenders import OURS, OURS_COMPILED, OURS_INT8
 from benchmarks.serving.grouped import Case, Figures, is_compiled, rate
-from benchmarks.serving.results import LIMITS, LIMITS_COMPILED
+from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, LIMITS_INT8
 
 _COLUMNS = 3
 _RATE = "photos/s"
-_COLOURS = {OURS: "#2ca25f", OURS_COMPILED: "#006d2c"}
+_COLOURS = {OURS: "#2ca25f", OURS_COMPILED: "#006d2c", OURS_INT8: "#00441b"}
 _PEER, _PEER_COMPILED = "#bdbdbd", "#737373"
-_LINES = {LIMITS: ("--", "limit"), LIMITS_COMPILED: (":", "limit, compiled")}
+_LINES = {
+    LIMITS: ("--", "limit"),
+    LIMITS_COMPILED: (":", "limit, compiled"),
+    LIMITS_INT8: ("-.", "limit, int8"),
+}
 
 
 @dataclass(frozen=True)

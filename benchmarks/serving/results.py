@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-LIMITS, LIMITS_COMPILED = "limits", "limits-compiled"
+LIMITS, LIMITS_COMPILED, LIMITS_INT8 = "limits", "limits-compiled", "limits-int8"
 
 
 @dataclass(frozen=True, slots=True)

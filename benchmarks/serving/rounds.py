@@ -11,13 +11,13 @@ from benchmarks.processes import ROOT
 from benchmarks.serving import cores
 from benchmarks.serving.contenders import ECHO, Contender, Running, contenders
 from benchmarks.serving.measure import measure
-from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, Key, Results
+from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, LIMITS_INT8, Key, Results
 from benchmarks.serving.scenarios import Scenario
 from benchmarks.serving.served import BESIDE, WORK, album, photos_of, served
 from benchmarks.serving.start import NotReadyError, settle, wait_until_ready
 from client.bench.sender import TargetError
 
-_LIMITS = (LIMITS, LIMITS_COMPILED)
+_LIMITS = (LIMITS, LIMITS_COMPILED, LIMITS_INT8)
 _TOGETHER = {"unary", "stream", "batch"}  # one start serves them all
 
 
@@ -123,7 +123,8 @@ class Bench:
 
     def _limits(self, number: int, name: str, scenarios: Sequence[Scenario]) -> None:
         (model,) = served(self._network)
-        compiled = ["--compiled", str(WORK / "compiled")] if name == LIMITS_COMPILED else []
+        compiled = [] if name == LIMITS else ["--compiled", str(WORK / "compiled")]
+        compiled += ["--int8"] if name == LIMITS_INT8 else []
         for scenario in scenarios:
             command = [
                 *(sys.executable, "-m", "benchmarks.limits", str(model.file.parents[2])),

@@ -25,7 +25,7 @@ from server.pipeline.brownout import worthwhile
 from server.pipeline.compiled import CompiledEngine
 from server.pipeline.decode import DecodePool, ImageSource, MeasuredImage, measuring
 from server.pipeline.engine import Activation, Scores, Work
-from server.pipeline.lane_engine import LaneEngine
+from server.pipeline.lane_engine import EngineName, LaneEngine
 from server.pipeline.views import Quality, averaged, views_of, works_of
 from server.telemetry.current_trace import current_trace
 from server.telemetry.metrics import Metrics
@@ -148,15 +148,18 @@ class Servable:
         await decoder.try_batches(artifact.golden().inputs, artifact.manifest.input)
         return cls(artifact, engine, decoder, options, metrics)
 
-    def take_over(self, engine: CompiledEngine, gains: Mapping[int, float]) -> None:
+    def take_over(
+        self, engine: CompiledEngine, gains: Mapping[int, float], name: EngineName = "compiled"
+    ) -> None:
         """Compute the batches from the next one on with ``engine``.
 
         Args:
             engine: Proven to give the same scores.
             gains: How many times faster it is, by batch size.
+            name: Its name.
         """
         before = self.engine.name
-        self.engine.take_over(engine, gains)
+        self.engine.take_over(engine, gains, name)
         self._metrics.computes_with(self.engine.name, tuned=self.engine.tuned, before=before)
         self._batcher.limit_batches(self._largest_batch())
         self._batcher.shrink_by(self._smaller())

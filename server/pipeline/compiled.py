@@ -9,13 +9,13 @@ from torch import Tensor
 from models.artifact import Artifact
 from models.errors import GoldenMismatchError
 from models.golden import check_golden
-from server.pipeline.compiler import library_name
+from models.manifest import Int8
 from server.pipeline.engine import Scores, Work
-from server.pipeline.lowering import ANY_SIZE
 from server.pipeline.native import NativeModule
 from server.pipeline.torchscript import TorchScriptEngine, score_tolerance, stacked
 
 _FEATURE_TOLERANCE = 0.05  # of their norm: bf16 has three digits, and networks are deep
+_FEATURE_TOLERANCE_INT8 = 0.1  # 256 levels from the least value to the largest
 
 
 class CompiledEngine:
@@ -26,9 +26,11 @@ class CompiledEngine:
 
     Args:
         artifact: A verified artifact.
-        libraries: What the twin was compiled to, by file name; their digests were checked.
+        libraries: What the twin was compiled to, by file name; their digests were checked. One
+            is for single images.
         lanes: Batches that run at the same time.
         scripted: The same artifact's, of the same dtype.
+        int8: What the artifact says of int8, if the libraries compute in it.
 
     Raises:
         EngineError: A library cannot be used.
@@ -41,9 +43,12 @@ class CompiledEngine:
         libraries: Mapping[str, Path],
         lanes: int,
         scripted: TorchScriptEngine,
+        int8: Int8 | None = None,
     ) -> None:
         self._scripted = scripted
-        self._modules = {name: NativeModule(path, lanes) for name, path in libraries.items()}
+        self._int8 = int8
+        modules = {int(path.stem): NativeModule(path, lanes) for path in libraries.values()}
+        self._modules = dict(sorted(modules.items(), reverse=True))
         self._prove(artifact)
 
     def run(self, batch: Sequence[Work]) -> list[Scores | Exception]:
@@ -55,8 +60,9 @@ class CompiledEngine:
         """Each library on the golden samples, and its features against the scripted module's."""
         samples = artifact.golden()
         tolerance = score_tolerance(artifact.manifest, self._scripted.dtype)
-        several = library_name(ANY_SIZE) in self._modules
-        for size in (1, len(samples.inputs)) if several else (1,):
+        if self._int8 is not None:
+            tolerance = self._int8.score_tolerance
+        for size in self._modules:
             parts = [self._forward(part) for part in samples.inputs.split(size)]
             features, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
             check_golden(
@@ -71,12 +77,18 @@ class CompiledEngine:
         if features.shape != expected.shape:
             raise GoldenMismatchError("the compiled model's features have another shape")
         off = (features.float() - expected.float()).norm() / expected.float().norm()
-        if not off <= _FEATURE_TOLERANCE:  # also true of NaN
+        if not off <= (
+            _FEATURE_TOLERANCE_INT8 if self._int8 else _FEATURE_TOLERANCE
+        ):  # also true of NaN
             raise GoldenMismatchError(f"the compiled model's features are off by {float(off):.2g}")
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        module = self._modules.get(library_name(len(images)))
-        if module is None:
-            module = self._modules[library_name(ANY_SIZE)]
+        """In parts for which there are libraries, the largest first."""
+        parts, left = [], images
         with torch.inference_mode():
-            return module(images)
+            for size, module in self._modules.items():
+                while len(left) >= size:
+                    parts.append(module(left[:size]))
+                    left = left[size:]
+            features, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+            return features.to(self._scripted.dtype), logits

@@ -6,6 +6,7 @@ ends. It gives way to others, and ends when whoever started it closes its stdin 
 """
 
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -16,11 +17,15 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import fx
 
 from models.exported import open_twin
+from models.int8 import quantised
 from models.manifest import CHANNELS
-from server.pipeline.lowering import ANY_SIZE, cast_body, compile_library, give_features
+from server.pipeline.lowering import cast_body, compile_library, give_features
 from server.pipeline.native import NativeModule
+
+_SIZES = (1, 2, 4, 8)  # an image takes no less in larger ones
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Target:
         dtype: Of the body, as torch names it.
         threads: Of one operation.
         features: Shape of one image's last feature map, [c, h', w'].
-        sizes: Of batches, each with a library of its own; `ANY_SIZE` for the rest.
+        sizes: Of batches, each with a library of its own.
+        int8: Where its layers' inputs lie: each one's weight, the least and the largest value;
+            empty: it is computed in ``dtype``.
     """
 
     digest: str
@@ -44,6 +51,7 @@ class Target:
     threads: int
     features: tuple[int, ...]
     sizes: tuple[int, ...]
+    int8: tuple[tuple[str, float, float], ...] = ()
 
     def key(self) -> str:
         """Names the target on this kind of processor with this torch."""
@@ -76,9 +84,17 @@ class Job(BaseModel):
     target: Target
 
 
+def library_sizes(max_batch_size: int) -> tuple[int, ...]:
+    """The sizes that are compiled: powers of two, of which every batch is put together.
+
+    A library for any size would have its weights laid out anew for every batch.
+    """
+    return tuple(size for size in _SIZES if size <= max_batch_size)
+
+
 def library_name(size: int) -> str:
     """The file for batches of ``size``."""
-    return "any.so" if size == ANY_SIZE else f"{size}.so"
+    return f"{size}.so"
 
 
 def main() -> None:
@@ -93,14 +109,21 @@ def main() -> None:
 def compile_target(target: Target, twin: bytes, folder: Path) -> None:
     """Write a library for each size into ``folder``, and run it once."""
     torch.set_num_threads(target.threads)
-    module = cast_body(open_twin(twin), getattr(torch, target.dtype))
+    module = _module_of(target, open_twin(twin))
     give_features(module, target.features)
     for size in target.sizes:
         library = folder / library_name(size)
         compile_library(module, target.height, target.width, size, target.threads, library)
-        for batch in (size,) if size else (1, 2, 3):
-            images = torch.zeros(batch, CHANNELS, target.height, target.width, dtype=torch.uint8)
-            NativeModule(library, runners=1)(images)
+        images = torch.zeros(size, CHANNELS, target.height, target.width, dtype=torch.uint8)
+        NativeModule(library, runners=1)(images)
+
+
+def _module_of(target: Target, program: torch.export.ExportedProgram) -> fx.GraphModule:
+    if not target.int8:
+        return cast_body(program, getattr(torch, target.dtype))
+    # Has inductor turn quantised layers into oneDNN's integer kernels; torch itself once did.
+    importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+    return quantised(program, {name: (low, high) for name, low, high in target.int8})
 
 
 def _end_with_stdin() -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 from server.pipeline.compile_cache import CacheError, CompileCache, DamagedEntryError
@@ -26,6 +27,7 @@ class CompileFailure(StrEnum):
     """Why there are no libraries."""
 
     NO_COMPILER = "no_compiler"
+    NO_TORCHAO = "no_torchao"
     CACHE = "cache"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
@@ -70,6 +72,8 @@ async def libraries_of(
         if found is not None:
             return found
         _require_compiler()
+        if target.int8:
+            _require_torchao()
         with cache.staging() as folder:
             names = await _compile(target, twin, folder, timeout_s, niceness)
             files = {name: folder / name for name in names}
@@ -90,6 +94,12 @@ def _require_compiler() -> None:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise CompileError(CompileFailure.NO_COMPILER, f"there is no C++ compiler: {compiler}")
+
+
+def _require_torchao() -> None:
+    if find_spec("torchao") is None:
+        message = 'int8 needs torchao: pip install "menagerie[int8]"'
+        raise CompileError(CompileFailure.NO_TORCHAO, message)
 
 
 async def _compile(

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from models.artifact import Artifact
-from models.manifest import CHANNELS
+from models.manifest import CHANNELS, Int8
 from server.errors import EngineMemoryError
 from server.pipeline.brownout import Shrunk
 from server.pipeline.compiled import CompiledEngine
@@ -31,7 +31,7 @@ from server.pipeline.torchscript import Precision, TorchScriptEngine
 from server.pipeline.tuning import Facts, TuningStore
 from server.pipeline.warm_up import Seconds, Tuning, warmed
 
-EngineName = Literal["torchscript", "cuda_graphs", "compiled"]
+EngineName = Literal["torchscript", "cuda_graphs", "compiled", "int8"]
 
 
 class LaneEngine:
@@ -156,9 +156,9 @@ class LaneEngine:
             return outcomes
 
     async def prepare_compiled(
-        self, artifact: Artifact, libraries: Mapping[str, Path]
+        self, artifact: Artifact, libraries: Mapping[str, Path], int8: Int8 | None
     ) -> CompiledEngine:
-        """A compiled engine that may take over.
+        """A compiled engine that may take over; see there.
 
         Raises:
             EngineError: A library cannot be used.
@@ -171,6 +171,7 @@ class LaneEngine:
             libraries,
             self._lanes,
             self._scripted,
+            int8,
         )
 
     async def feature_shape(self) -> tuple[int, ...]:
@@ -191,15 +192,18 @@ class LaneEngine:
             lambda run: loop.run_in_executor(self._threads, run),
         )
 
-    def take_over(self, engine: Engine, gains: Mapping[int, float]) -> None:
+    def take_over(
+        self, engine: Engine, gains: Mapping[int, float], name: EngineName = "compiled"
+    ) -> None:
         """Compute the batches from the next one on with ``engine``.
 
         Args:
             engine: Proven to give the same scores.
             gains: How many times faster it is, by batch size.
+            name: Its name.
         """
         self._engine = engine
-        self.name = "compiled"
+        self.name = name
         self.cost.speed_up(gains)
 
     def close(self) -> None:

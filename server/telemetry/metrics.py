@@ -190,8 +190,8 @@ class Metrics:
         )
         self.engine_takeovers = Counter(
             "menagerie_engine_takeovers",
-            "Attempts of the compiled engine to take over, by what became of them.",
-            (*_MODEL, "outcome"),
+            "Attempts of a compiled engine to take over, by what became of them.",
+            (*_MODEL, "engine", "outcome"),
             registry=registry,
         )
         self.load_failures = Counter(

@@ -1,7 +1,7 @@
-"""The compiled engine takes over from TorchScript: really compiled, really served.
+"""The compiled engines take over from TorchScript: really compiled, really served.
 
-For single images only, so that there is but one library, and once: those that come later find
-it in the cache.
+For single images only, so that there is but one library of each, and once: those that come later
+find it in the cache.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from server.catalog import takeover
 from server.catalog.classification import ExplainWish
 from server.catalog.servable import Servable
 from server.catalog.takeover import CompileOptions, Outcome, TakeOvers
-from server.pipeline import tuning
+from server.pipeline import compiling, tuning
 from server.pipeline.compile_cache import CompileCache
 from server.pipeline.cores import Allotment
 from server.pipeline.decode import DecodePool, EncodedImage
@@ -69,7 +69,9 @@ async def loaded(model: str = "cats-vs-dogs") -> AsyncIterator[tuple[Servable, A
 
 
 def takeovers(cache: Path, metrics: Metrics, **changes: object) -> TakeOvers:
-    compiling = CompileOptions(CompileCache(cache), COMPILE_S, must_win=False, niceness=0)
+    compiling = CompileOptions(
+        CompileCache(cache), COMPILE_S, must_win=False, int8=False, niceness=0
+    )
     return TakeOvers(replace(compiling, **changes), OPTIONS, metrics)
 
 
@@ -131,7 +133,7 @@ async def test_it_takes_over_under_load_and_loses_no_request(cache: Path) -> Non
         model = {"model": "cats-vs-dogs", "version": str(artifact.manifest.version)}
         assert value("menagerie_engine_info", {**model, "engine": "compiled"}) == 1
         assert value("menagerie_engine_info", {**model, "engine": "torchscript"}) is None
-        outcome = {**model, "outcome": "taken_over"}
+        outcome = {**model, "engine": "compiled", "outcome": "taken_over"}
         assert value("menagerie_engine_takeovers_total", outcome) == 1
 
 
@@ -195,6 +197,49 @@ async def test_torchscript_stays_without_a_twin(tmp_path: Path) -> None:
         outcome = await takeovers(tmp_path, metrics).attempt(servable, artifact)
         assert outcome is Outcome.NO_TWIN
         assert servable.engine.name == "torchscript"
+
+
+async def test_int8_takes_over_from_the_compiled_engine(cache: Path) -> None:
+    async with loaded() as (servable, artifact, metrics):
+        expected = await scores(servable)
+        await takeovers(cache, metrics, int8=True).attempt_each(servable, artifact)
+        assert servable.engine.name == "int8"
+        np.testing.assert_allclose(await scores(servable), expected, atol=0.1)
+        answer = await servable.classify(CATS[0], 1, 0.0, explain=ExplainWish("cat"))
+        assert answer.predictions[0].label.id == "cat"
+        assert answer.explanation is not None
+        value = metrics.registry.get_sample_value
+        model = {"model": "cats-vs-dogs", "version": str(artifact.manifest.version)}
+        for engine in ("compiled", "int8"):
+            outcome = {**model, "engine": engine, "outcome": "taken_over"}
+            assert value("menagerie_engine_takeovers_total", outcome) == 1
+
+
+@pytest.mark.usefixtures("no_compiler")
+async def test_int8_stays_away_unless_it_holds_wins_and_is_wanted(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with loaded() as (servable, artifact, metrics):
+        int8 = artifact.manifest.int8
+        assert int8 is not None
+        strict = int8.model_copy(update={"score_tolerance": 1e-12})
+        over = takeovers(cache, metrics, int8=True)
+        # Its library is in the cache, whatever the tolerance.
+        assert await over.attempt(servable, artifact, strict) is Outcome.WRONG_SCORES
+        monkeypatch.setattr(takeover, "wins", lambda _gains: False)
+        assert await over.attempt(servable, artifact, int8) is Outcome.NOT_FASTER
+        assert servable.engine.name == "torchscript"
+        monkeypatch.undo()
+        await takeovers(cache, metrics).attempt_each(servable, artifact)
+        assert servable.engine.name == "compiled"
+
+
+async def test_int8_needs_torchao(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "find_spec", lambda _name: None)
+    async with loaded() as (servable, artifact, metrics):
+        over = takeovers(tmp_path / "empty", metrics, int8=True)
+        outcome = await over.attempt(servable, artifact, artifact.manifest.int8)
+        await stays(Outcome.NO_TORCHAO, servable, outcome)
 
 
 def test_a_server_says_which_engine_serves(cache: Path) -> None:

@@ -36,6 +36,9 @@ def publish(
         typer.Option(metavar="REASON", help="Publish although a gate fails, and record why."),
     ] = None,
     twin: Annotated[bool, typer.Option(help="Add the torch.export twin, model.pt2.")] = True,
+    int8: Annotated[
+        bool, typer.Option(help="Offer the twin in int8 to servers, if it answers as well.")
+    ] = True,
     others: OthersOption = None,
     private_key: Annotated[
         Path | None, typer.Option("--sign-key", help="Sign it with this private key, PEM.")
@@ -57,6 +60,7 @@ def publish(
         ModelRepository(repository),
         force=force,
         twin=twin,
+        int8=int8,
         others=others,
         private_key=private_key,
     )

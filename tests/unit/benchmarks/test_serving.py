@@ -11,7 +11,7 @@ from benchmarks.peers.catalogue import PEERS
 from benchmarks.serving import cores, measure, rounds
 from benchmarks.serving.contenders import Echo, Other, Running
 from benchmarks.serving.report import report
-from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, Key, Results
+from benchmarks.serving.results import LIMITS, LIMITS_COMPILED, LIMITS_INT8, Key, Results
 from benchmarks.serving.scenarios import SCENARIOS
 from client.bench.run import Result
 from client.bench.sender import Answer, TargetError
@@ -176,7 +176,7 @@ def test_a_server_that_goes_away_has_failed_what_is_left_of_its_round(bench, mon
 def test_the_order_turns_from_round_to_round(bench):
     bench, _ = bench
     first = bench.order(0, [])
-    assert first == [LIMITS, LIMITS_COMPILED, "echo", "pytriton", "grpcio"]
+    assert first == [LIMITS, LIMITS_COMPILED, LIMITS_INT8, "echo", "pytriton", "grpcio"]
     assert bench.order(1, []) == [*first[1:], first[0]]
     assert bench.order(1, ["echo", LIMITS]) == ["echo", LIMITS]
 

@@ -40,6 +40,14 @@ REFERENCE = {
     "brightness": {"edges": [0.0, 255.0], "shares": [1.0]},
     "labels": [0.5, 0.5],
 }
+INT8 = {
+    "ranges": {"stem": [-1.0, 1.0]},
+    "images": 10,
+    "accuracy": 0.9,
+    "accuracy_fp32": 0.9,
+    "log_loss": 0.3,
+    "score_tolerance": 0.05,
+}
 INVALID = [
     ("schema_version", 0, "schema_version"),
     ("schema_version", "x", "schema_version"),
@@ -97,6 +105,10 @@ INVALID = [
     ("reference", {**REFERENCE, "images": 0}, "reference.images"),
     ("reference", {**REFERENCE, "brightness": {"edges": [0, 1], "shares": []}}, "brightness"),
     ("reference", {**REFERENCE, "best_score": {"edges": [1, 0], "shares": [1.0]}}, "must ascend"),
+    ("int8", INT8, r"files: model\.pt2 must be listed"),
+    ("int8", {**INT8, "ranges": {"stem": [0.5, 1.0]}}, "stem's must hold zero"),
+    ("int8", {**INT8, "ranges": {"stem": [NAN, 1.0]}}, r"int8\.ranges\.stem"),
+    ("int8", {**INT8, "ranges": {}}, r"int8\.ranges"),
 ]
 
 
@@ -112,7 +124,15 @@ def test_the_error_names_the_field(path, value, message):
 
 def test_every_field_is_needed_or_has_a_default():
     fields = json.loads(MANIFEST.model_dump_json())
-    optional = {"schema_version", "dtype", "class_recalls", "reference", "forced", "novelty"}
+    optional = {
+        "schema_version",
+        "dtype",
+        "class_recalls",
+        "reference",
+        "forced",
+        "novelty",
+        "int8",
+    }
     for name in fields.keys() - optional:
         rest = {key: value for key, value in fields.items() if key != name}
         with pytest.raises(ManifestError, match=f"{name}: Field required"):
