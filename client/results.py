@@ -213,8 +213,8 @@ class ModelInfo:
         created: When the artifact was made (UTC), if known.
         metrics: Figures on held-out images by name; shares from 0 to 1, losses in nats.
         digest: SHA-256 of the artifact's manifest, in hexadecimal.
-        engine: What computes its batches: "torchscript", "cuda_graphs" or "compiled"; empty unless
-            READY.
+        engine: What computes its batches: "torchscript", "cuda_graphs", "compiled" or "int8"; empty
+            unless READY.
         data_fingerprint: SHA-256 over the digests of the images it was trained on.
         recipe: It was trained by, every key resolved; empty if the server does not tell.
         libraries: That trained it, with their versions.

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _aten = torch.ops.aten
 _quantized = torch.ops.quantized_decomposed
+REVISION = 1  # of what quantised() makes of the same ranges
 _LAYERS = (_aten.conv2d.default, _aten.linear.default)
 _LEAST_SCALE = 1e-8
 _UINT8_MAX = 255
@@ -106,13 +107,32 @@ def _folded(program: torch.export.ExportedProgram) -> fx.GraphModule:
     module: fx.GraphModule = program.module(check_guards=False)
     for norm in list(module.graph.nodes):
         convolution = norm.args[0] if norm.target is _aten.batch_norm.default else None
-        if not isinstance(convolution, fx.Node) or len(convolution.users) > 1:
-            continue
-        if convolution.target is _aten.conv2d.default:
+        if isinstance(convolution, fx.Node) and _can_be_folded(convolution, norm):
             _fold(module, convolution, norm)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _can_be_folded(convolution: fx.Node, norm: fx.Node) -> bool:
+    """Whether the convolution is the norm's alone, and so is its weight."""
+    if convolution.target is not _aten.conv2d.default or len(convolution.users) > 1:
+        return False
+    constants = [*convolution.args[1:3], *norm.args[1:5]]
+    if not all(each is None or _is_constant(each) for each in constants):
+        return False
+    weight = _node(convolution.args[1])
+    named = [
+        user
+        for node in weight.graph.nodes
+        if node.op == "get_attr" and node.target == weight.target
+        for user in node.users
+    ]
+    return len(named) == 1 and norm.args[3] is not None and norm.args[4] is not None
+
+
+def _is_constant(argument: object) -> bool:
+    return isinstance(argument, fx.Node) and argument.op == "get_attr"
 
 
 def _fold(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:

@@ -48,7 +48,7 @@ def int8_of(
     """
     try:
         return measured(twin, validation, test, golden, temperature)
-    except RefusedError as error:
+    except (RefusedError, ValueError, TypeError) as error:  # no number, or an unusual graph
         log.warning("int8 is not offered: %s", error)
         return None
 
@@ -83,9 +83,9 @@ def measured(
     labels = test.images.labels[chosen]
     whole = measure(test.logits[chosen], labels, temperature)
     found = measure(logits_of(module, test.images.inputs[chosen], _BATCH), labels, temperature)
-    if found.accuracy < whole.accuracy - _MAX_ACCURACY_LOSS:
+    if not found.accuracy >= whole.accuracy - _MAX_ACCURACY_LOSS:
         raise RefusedError(f"accuracy {found.accuracy:.2%} instead of {whole.accuracy:.2%}")
-    if found.log_loss > whole.log_loss * _MAX_LOG_LOSS_RATIO:
+    if not found.log_loss <= whole.log_loss * _MAX_LOG_LOSS_RATIO:  # also true of NaN
         raise RefusedError(f"log loss {found.log_loss:.4f} instead of {whole.log_loss:.4f}")
     return Int8(
         ranges=ranges,

@@ -21,6 +21,7 @@ from server.pipeline.compiler import Target, library_sizes
 from server.pipeline.compiling import LOWEST_PRIORITY, CompileError, libraries_of
 from server.pipeline.lane_engine import EngineName
 from server.pipeline.race import wins
+from server.pipeline.torchscript import computes_int8
 from server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Outcome(StrEnum):
     NO_TWIN = "no_twin"
     NO_COMPILER = "no_compiler"
     NO_TORCHAO = "no_torchao"
+    NO_VNNI = "no_vnni"
     CACHE = "cache"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
@@ -117,7 +119,8 @@ class TakeOvers:
         """Let one version's compiled engine take over, and then the one in int8 if that may."""
         outcome = await self.attempt(servable, artifact)
         int8 = artifact.manifest.int8
-        if int8 is not None and self._compile.int8 and outcome in _COMPILED:
+        wanted = int8 is not None and self._compile.int8 and not servable.drained
+        if wanted and outcome in _COMPILED:
             await self.attempt(servable, artifact, int8)
 
     async def attempt(
@@ -175,6 +178,8 @@ class TakeOvers:
             raise StayError(Outcome.NOT_ON_CPU, f"the device is {self._engine.device}")
         if artifact.twin is None:
             raise StayError(Outcome.NO_TWIN, "the artifact has no model.pt2")
+        if int8 is not None and not computes_int8():
+            raise StayError(Outcome.NO_VNNI, "the processor has neither VNNI nor AMX")
         target = await self.target(servable, artifact, int8)
         try:
             libraries = await libraries_of(
@@ -207,6 +212,7 @@ _EXPECTED = {
     Outcome.NO_TWIN,
     Outcome.NO_COMPILER,
     Outcome.NO_TORCHAO,
+    Outcome.NO_VNNI,
     Outcome.NOT_ON_CPU,
     Outcome.NOT_FASTER,
     Outcome.UNLOADED,

@@ -62,9 +62,12 @@ class CompiledEngine:
         tolerance = score_tolerance(artifact.manifest, self._scripted.dtype)
         if self._int8 is not None:
             tolerance = self._int8.score_tolerance
-        for size in self._modules:
-            parts = [self._forward(part) for part in samples.inputs.split(size)]
-            features, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        count = len(samples.inputs)
+        for size, module in self._modules.items():
+            whole = samples.inputs.repeat(-(-size // count) if size > count else 1, 1, 1, 1)
+            padded = torch.cat([whole, whole[: -len(whole) % size]])
+            parts = [module(part) for part in padded.split(size)]
+            features, logits = (torch.cat(tensors)[:count] for tensors in zip(*parts, strict=True))
             check_golden(
                 samples,
                 lambda _images, logits=logits: self._scripted.scores(logits),  # type: ignore[misc]

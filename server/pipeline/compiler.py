@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import fx
 
 from models.exported import open_twin
-from models.int8 import quantised
+from models.int8 import REVISION, quantised
 from models.manifest import CHANNELS
 from server.pipeline.lowering import cast_body, compile_library, give_features
 from server.pipeline.native import NativeModule
@@ -61,6 +63,7 @@ class Target:
             "torch": torch.__version__,
             "debug": torch.version.debug,
             "git": torch.version.git_version,
+            "int8": _int8_facts() if self.int8 else None,
             "cpu": {name: str(value) for name, value in capabilities.items() if "num_" not in name},
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -82,6 +85,11 @@ class Job(BaseModel):
     twin_bytes: int
     niceness: int
     target: Target
+
+
+def _int8_facts() -> dict[str, object]:
+    made_by = version("torchao") if find_spec("torchao") else None
+    return {"torchao": made_by, "revision": REVISION}
 
 
 def library_sizes(max_batch_size: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from torch.export import Dim, ExportedProgram
 
 from models.manifest import CHANNELS
 
-ANY_SIZE = 0  # a library for batches of every size but those that have their own
+ANY_SIZE = 0  # batches of any size; benchmarks compare what the server does with it
 _LARGEST_BATCH = 1024  # of twins, as they are exported
 _BODY = "body."
 _to = torch.ops.aten.to.dtype

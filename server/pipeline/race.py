@@ -10,6 +10,7 @@ from server.pipeline.engine import Engine, Work
 
 _WARM_UPS = 2
 _ROUNDS = 5
+_EACH = 8
 _LEAST_GAIN = 1.03  # of the geometric mean over sizes: less is within the noise
 _LEAST_ANYWHERE = 0.95  # a size may be slower by no more than noise
 
@@ -54,8 +55,14 @@ async def speedups(
 
 
 def raced_sizes(max_batch_size: int) -> list[int]:
-    """The batch sizes that are timed: powers of two and the largest."""
-    return sorted({2**power for power in range(max_batch_size.bit_length())} | {max_batch_size})
+    """The batch sizes that are timed: each of a few images, then powers of two and the largest.
+
+    A compiled engine puts together what is no power of two.
+    """
+    each = range(1, min(max_batch_size, _EACH) + 1)
+    return sorted(
+        {2**power for power in range(max_batch_size.bit_length())} | {*each, max_batch_size}
+    )
 
 
 def wins(speedups: Mapping[int, float]) -> bool:

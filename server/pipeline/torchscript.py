@@ -211,6 +211,13 @@ def _scores_of(
     return Scores(tuple(indices[:top_k]), tuple(values[:top_k]), drawn, tuple(members), novelty)
 
 
+def computes_int8() -> bool:
+    """Whether the CPU sums products of int8 into int32: without, sums of two would saturate."""
+    capabilities = torch.cpu.get_capabilities()
+    names = ("avx512_vnni", "avx_vnni", "amx_int8")
+    return any(capabilities.get(name) for name in names)
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 in its instructions."""
     if device.type == "cuda":

@@ -14,9 +14,9 @@ _HANDSHAKE_TIMEOUT_MS = 10_000
 # Calls that are under way when a connection has reached its age may take this long.
 _AGE_GRACE_MS = 60_000
 _NEVER_MS = 2**31 - 1
-# Calls that the event loop has not seen yet. Beyond 1000 gRPC would end some of everybody's with
-# CANCELLED, at random (src/core/server/server.cc); connections and their calls have limits already.
-_MOST_PENDING = 2**31 - 1
+# Calls that the event loop has not seen yet. Beyond 1000, unless told otherwise, gRPC ends some of
+# everybody's with CANCELLED, at random (src/core/server/server.cc). So many are ten seconds' worth.
+_MOST_PENDING = 2**16
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from server.pipeline.compile_cache import CompileCache
 from server.pipeline.cores import Allotment
 from server.pipeline.decode import DecodePool, EncodedImage
 from server.pipeline.lanes import Lanes
+from server.pipeline.torchscript import computes_int8
 from server.telemetry.metrics import Metrics
 from tests.engines import engine_options
 from tests.integration.conftest import PHOTOS, ZOO, run_server
@@ -100,6 +101,12 @@ async def compile_over_damage(folder: Path) -> None:
         kept["1.so"].write_bytes(b"other code")
         assert await takeovers(folder, metrics).attempt(servable, artifact) is Outcome.TAKEN_OVER
         assert servable.engine.name == "compiled"
+        if computes_int8():
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(takeover, "wins", lambda _gains: True)
+                over = takeovers(folder, metrics)
+                outcome = await over.attempt(servable, artifact, artifact.manifest.int8)
+            assert outcome is Outcome.TAKEN_OVER
 
 
 @pytest.fixture
@@ -199,7 +206,15 @@ async def test_torchscript_stays_without_a_twin(tmp_path: Path) -> None:
         assert servable.engine.name == "torchscript"
 
 
-async def test_int8_takes_over_from_the_compiled_engine(cache: Path) -> None:
+needs_int8 = pytest.mark.skipif(not computes_int8(), reason="the processor has no VNNI")
+
+
+@needs_int8
+@pytest.mark.usefixtures("no_compiler")
+async def test_int8_takes_over_from_the_compiled_engine(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "wins", lambda _gains: True)  # whatever runs beside the test
     async with loaded() as (servable, artifact, metrics):
         expected = await scores(servable)
         await takeovers(cache, metrics, int8=True).attempt_each(servable, artifact)
@@ -215,6 +230,7 @@ async def test_int8_takes_over_from_the_compiled_engine(cache: Path) -> None:
             assert value("menagerie_engine_takeovers_total", outcome) == 1
 
 
+@needs_int8
 @pytest.mark.usefixtures("no_compiler")
 async def test_int8_stays_away_unless_it_holds_wins_and_is_wanted(
     cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,14 +242,17 @@ async def test_int8_stays_away_unless_it_holds_wins_and_is_wanted(
         over = takeovers(cache, metrics, int8=True)
         # Its library is in the cache, whatever the tolerance.
         assert await over.attempt(servable, artifact, strict) is Outcome.WRONG_SCORES
-        monkeypatch.setattr(takeover, "wins", lambda _gains: False)
-        assert await over.attempt(servable, artifact, int8) is Outcome.NOT_FASTER
+        with monkeypatch.context() as patched:
+            patched.setattr(takeover, "wins", lambda _gains: False)
+            assert await over.attempt(servable, artifact, int8) is Outcome.NOT_FASTER
+            patched.setattr(takeover, "computes_int8", lambda: False)
+            assert await over.attempt(servable, artifact, int8) is Outcome.NO_VNNI
         assert servable.engine.name == "torchscript"
-        monkeypatch.undo()
         await takeovers(cache, metrics).attempt_each(servable, artifact)
         assert servable.engine.name == "compiled"
 
 
+@needs_int8
 async def test_int8_needs_torchao(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "find_spec", lambda _name: None)
     async with loaded() as (servable, artifact, metrics):

@@ -242,7 +242,7 @@ class Model(_message.Message):
     """SHA-256 of the artifact's manifest, in hexadecimal: names the exact artifact."""
     engine: _builtins.str
     """What computes its batches while it is READY: "torchscript", on a GPU "cuda_graphs", or "compiled"
-    once the model compiled on the serving host has taken over; empty otherwise.
+    or "int8" once the model compiled on the serving host has taken over; empty otherwise.
     """
     data_fingerprint: _builtins.str
     """SHA-256 over the digests of the images it was trained on, in hexadecimal."""

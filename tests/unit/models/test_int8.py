@@ -85,6 +85,11 @@ def test_weights_are_int8_and_normalisations_are_folded() -> None:
     assert targets.count(torch.ops.quantized_decomposed.quantize_per_tensor.default) == 3
 
 
+def test_folding_alone_changes_nothing() -> None:
+    found, expected = quantised(program(), {}), program().module()
+    torch.testing.assert_close(found(images(3)), expected(images(3)), atol=1e-5, rtol=1e-5)
+
+
 def test_a_layer_without_a_range_stays_as_it_is() -> None:
     some = {name: ends for name, ends in ranges().items() if name != "head.weight"}
     module = quantised(program(), some)
@@ -99,3 +104,28 @@ def test_a_layer_without_a_range_stays_as_it_is() -> None:
 def test_ranges_of_another_program_are_refused(wrong: dict[str, tuple[float, float]]) -> None:
     with pytest.raises(ValueError, match=r"layer|range"):
         quantised(program(), wrong)
+
+
+class Twice(nn.Module):
+    """One convolution used twice, each time with a normalisation of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(2))
+        for norm in self.norms:
+            norm.running_var = torch.rand(3) * 4 + 0.1
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.float() / 255 - 0.5
+        for norm in self.norms:
+            x = norm(self.layer(x))
+        return x.mean(dim=(2, 3))
+
+
+def test_a_weight_that_is_shared_is_not_folded() -> None:
+    program = torch.export.export(Twice().eval(), (images(2),))
+    found = quantised(program, {})
+    torch.testing.assert_close(found(images(2)), program.module()(images(2)))
+    assert torch.ops.aten.batch_norm.default in [node.target for node in found.graph.nodes]
